@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Bring the shared libraries that the programs open at run time into .deps/, without root.
+
+    python3 scripts/deps.py [--dir .deps] [NAME...]
+
+Wheels are pinned by version and SHA-256 and fetched with pip, which any CPython 3.8+ on linux/amd64 can do: the wheel's
+own Python tag does not matter, since only its shared libraries are used. libturbojpeg comes from the Debian or Ubuntu
+archive, whose signed index vouches for it; without apt the programs fall back to Go's JPEG decoder. What is already
+there is left alone, so a second run takes no time. Standard library only.
+"""
+
+import argparse
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEELS = {
+    "onnxruntime-openvino": {
+        "about": "onnxruntime 1.24.1 with its CPU and OpenVINO 2025.4.1 providers",
+        "requirement": "onnxruntime-openvino==1.24.1",
+        "sha256": "3007c803634cc69c6d52af1dea7ce729d9bb62b9a11070fd2f959119199007a8",
+        "python": "3.11",
+        "platform": "manylinux_2_28_x86_64",
+        "from": "onnxruntime/capi/",
+        "to": "",
+        "without": ("onnxruntime_pybind11_state", "libopenvino_intel_gpu_plugin", "libopenvino_intel_npu_plugin"),
+    },
+    "onednn": {
+        "about": "oneDNN 3.2 on GNU OpenMP",
+        "requirement": "onednn-cpu-gomp==2023.2.0",
+        "sha256": "2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb",
+        "python": "3.11",
+        "platform": "manylinux1_x86_64",
+        "from": "onednn_cpu_gomp-2023.2.0.data/data/lib/",
+        "to": "lib/",
+        "without": (),
+    },
+}
+TURBOJPEG = "turbojpeg"
+TURBOJPEG_PACKAGE = "libturbojpeg0"
+TURBOJPEG_SONAME = "libturbojpeg.so.0"
+
+
+class DepsError(Exception):
+    """What went wrong and what to do about it, in one line."""
+
+
+class Skipped(Exception):
+    """An optional library that cannot be had here, with the reason and what happens without it."""
+
+
+def say(text):
+    print(f"deps: {text}", flush=True)
+
+
+def last_error(process):
+    """The line of a failed command's output that says most."""
+    lines = [line.strip() for line in (process.stderr + "\n" + process.stdout).splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith(("error", "e:"))]
+    return (errors or lines or [f"status {process.returncode}"])[-1]
+
+
+def command(arguments, **options):
+    return subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **options)
+
+
+def stamp_of(spec):
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest() + "\n"
+
+
+def is_there(folder, stamp):
+    try:
+        return (folder / ".stamp").read_text() == stamp
+    except OSError:
+        return False
+
+
+def publish(unpacked, folder, stamp):
+    """Put a complete folder into its place, so that nobody ever sees half of it."""
+    (unpacked / ".stamp").write_text(stamp)
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent)) / folder.name
+        folder.rename(old)
+        unpacked.rename(folder)
+        shutil.rmtree(old.parent)
+    else:
+        unpacked.rename(folder)
+
+
+def download_wheel(spec, to):
+    requirements = to / "requirements.txt"
+    requirements.write_text(f"{spec['requirement']} --hash=sha256:{spec['sha256']}\n")
+    arguments = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--require-hashes",
+                 "--only-binary=:all:", "--python-version", spec["python"], "--implementation", "cp",
+                 "--platform", spec["platform"], "--dest", str(to), "-r", str(requirements)]
+    process = command(arguments)
+    if process.returncode != 0:
+        if "No module named pip" in process.stderr:
+            raise DepsError(f"{sys.executable} has no pip; install it (Debian: python3-pip) and run this again")
+        raise DepsError(f"pip could not fetch {spec['requirement']}: {last_error(process)}")
+    wheels = list(to.glob("*.whl"))
+    if len(wheels) != 1:
+        raise DepsError(f"pip fetched {len(wheels)} wheels for {spec['requirement']}, not one")
+    return wheels[0]
+
+
+def unpack_wheel(wheel, spec, to):
+    """Write the wheel's libraries to a folder; files of equal content (a library under three sonames) share their bytes."""
+    seen = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(archive.namelist()):
+            base = name[len(spec["from"]):]
+            if not name.startswith(spec["from"]) or "/" in base or ".so" not in base or base.startswith(spec["without"]):
+                continue
+            path = to / spec["to"] / base
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = archive.read(name)
+            digest = hashlib.sha256(data).digest()
+            if digest in seen:
+                os.link(seen[digest], path)
+                continue
+            path.write_bytes(data)
+            path.chmod(0o755)
+            seen[digest] = path
+    if not seen:
+        raise DepsError(f"{wheel.name} holds no library under {spec['from']}")
+
+
+def install_wheel(name, folder, work):
+    spec = WHEELS[name]
+    stamp = stamp_of(spec)
+    if is_there(folder, stamp):
+        return False
+    say(f"fetching {spec['about']}")
+    unpacked = work / name
+    unpacked.mkdir()
+    unpack_wheel(download_wheel(spec, work), spec, unpacked)
+    publish(unpacked, folder, stamp)
+    return True
+
+
+def system_has(soname):
+    try:
+        ctypes.CDLL(soname)
+        return True
+    except OSError:
+        return False
+
+
+def download_deb(package, work):
+    """Fetch a Debian package with apt, whose state is kept in our own folder where the system's index is empty."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise Skipped(f"no apt here to fetch {package} with")
+    here = work / "deb"
+    here.mkdir()
+    own = []
+    for option, sub in (("Dir::State", "state"), ("Dir::State::lists", "state/lists"), ("Dir::Cache", "cache")):
+        path = work / "apt" / sub
+        (path / "partial").mkdir(parents=True, exist_ok=True)
+        own += ["-o", f"{option}={path}"]
+    own += ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "APT::Sandbox::User="]
+    # apt runs hooks after an update that tidy the system's cache as root; ours is thrown away anyway.
+    own += ["-o", "APT::Update::Post-Invoke::=true", "-o", "APT::Update::Post-Invoke-Success::=true"]
+    fetched = command(["apt-get", "download", package], cwd=here)
+    if fetched.returncode != 0:
+        updated = command(["apt-get", *own, "update"], cwd=here)
+        fetched = command(["apt-get", *own, "download", package], cwd=here)
+        if fetched.returncode != 0:
+            failed = updated if updated.returncode != 0 else fetched
+            raise Skipped(f"apt could not fetch {package}: {last_error(failed)}")
+    return next(here.glob("*.deb"))
+
+
+def install_turbojpeg(folder, work):
+    stamp = stamp_of({"package": TURBOJPEG_PACKAGE, "to": "lib/"})
+    if is_there(folder, stamp) or system_has(TURBOJPEG_SONAME):
+        return False
+    say("fetching libjpeg-turbo")
+    deb = download_deb(TURBOJPEG_PACKAGE, work)
+    raw, unpacked = work / "raw", work / TURBOJPEG
+    process = command(["dpkg-deb", "-x", str(deb), str(raw)])
+    if process.returncode != 0:
+        raise Skipped(f"{deb.name} could not be unpacked: {last_error(process)}")
+    lib = unpacked / "lib"
+    lib.mkdir(parents=True)
+    for path in sorted(raw.rglob("libturbojpeg.so*")):
+        shutil.copy2(path, lib / path.name, follow_symlinks=False)
+    publish(unpacked, folder, stamp)
+    return True
+
+
+def install(name, deps):
+    with tempfile.TemporaryDirectory(prefix=f".new-{name}-", dir=deps) as work:
+        if name == TURBOJPEG:
+            return install_turbojpeg(deps / name, Path(work))
+        return install_wheel(name, deps / name, Path(work))
+
+
+def main():
+    names = [*WHEELS, TURBOJPEG]
+    parser = argparse.ArgumentParser(description="Bring the shared libraries into .deps/, without root.")
+    parser.add_argument("--dir", type=Path, default=Path(__file__).resolve().parent.parent / ".deps", help="where to (default: .deps of this tree)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(names)} (default: all)")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in names]
+    if unknown:
+        parser.error(f"unknown library {unknown[0]}; known are {', '.join(names)}")
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise DepsError(f"libraries are pinned for linux/amd64, this is {sys.platform}/{platform.machine()}")
+    deps = arguments.dir
+    try:
+        deps.mkdir(parents=True, exist_ok=True)
+        lock = open(deps / ".lock", "w")
+    except OSError as error:
+        raise DepsError(f"cannot write to {deps}: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in arguments.names or names:
+            try:
+                if install(name, deps):
+                    say(f"{name} is in {deps / name}")
+            except Skipped as reason:
+                say(f"{name} left out: {reason}; JPEGs will be decoded by Go's decoder, which is slower and differs by a few grey levels")
+            except OSError as error:
+                raise DepsError(f"{name}: {error}") from error
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DepsError as error:
+        print(f"deps: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
