@@ -1,0 +1,143 @@
+package source
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// textList is a text file with one image per line: a path, absolute or relative to the list's folder, and after a tab, if
+// wanted, a label: a class name, or a number if all of them are numbers.
+type textList struct {
+	path    string
+	folder  string
+	lines   []listLine
+	classes []string
+}
+
+type listLine struct {
+	key   string
+	label int32
+}
+
+const (
+	maxListLine  = 1 << 16
+	maxListLabel = 1 << 24
+)
+
+func openList(path string) (Source, error) {
+	l := &textList{path: path, folder: filepath.Dir(path)}
+	if err := l.read(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *textList) read() error {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	defer f.Close()
+	var labels []string
+	scanner := bufio.NewScanner(f)
+	scanner.Buffer(nil, maxListLine)
+	for n := 1; scanner.Scan(); n++ {
+		line := strings.TrimSuffix(scanner.Text(), "\r")
+		if line == "" {
+			continue
+		}
+		if strings.ContainsRune(line, 0) {
+			return fmt.Errorf("images %s are no text list (line %d holds a zero byte); %s", l.path, n, remedy)
+		}
+		path, label, _ := strings.Cut(line, "\t")
+		l.lines = append(l.lines, listLine{Escape(filepath.Clean(path)), NoLabel})
+		labels = append(labels, strings.TrimSpace(label))
+	}
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("images %s are no text list: %w; %s", l.path, err, remedy)
+	}
+	return l.setLabels(labels)
+}
+
+// setLabels numbers the labels. If they are all numbers they stand for themselves, else for their place among the names.
+func (l *textList) setLabels(labels []string) error {
+	distinct := map[string]bool{}
+	numbers := true
+	for _, s := range labels {
+		if s != "" {
+			distinct[s] = true
+			_, err := strconv.ParseUint(s, 10, 31)
+			numbers = numbers && err == nil
+		}
+	}
+	number := map[string]int32{}
+	for s := range distinct {
+		if numbers {
+			n, _ := strconv.ParseUint(s, 10, 31)
+			if n > maxListLabel {
+				return fmt.Errorf("images %s: label %s is larger than %d", l.path, s, maxListLabel)
+			}
+			number[s] = int32(n)
+		} else {
+			l.classes = append(l.classes, s)
+		}
+	}
+	slices.Sort(l.classes)
+	for i, s := range l.classes {
+		number[s] = int32(i)
+	}
+	for i, s := range labels {
+		if s != "" {
+			l.lines[i].label = number[s]
+		}
+	}
+	return nil
+}
+
+func (l *textList) Classes() []string { return l.classes }
+
+func (l *textList) Scan(ctx context.Context, each func(Item) error) error {
+	for _, line := range l.lines {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		path, err := l.file(line.key)
+		if err != nil {
+			return err
+		}
+		if err := each(itemOf(line.key, path, line.label)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file gives the path of a key, which for a list may lie anywhere.
+func (l *textList) file(key string) (string, error) {
+	path, err := Unescape(key)
+	if err == nil && !filepath.IsAbs(path) {
+		path = filepath.Join(l.folder, path)
+	}
+	return path, err
+}
+
+func (l *textList) Read(buf []byte, key string) ([]byte, error) {
+	path, err := l.file(key)
+	if err != nil {
+		return buf[:0], err
+	}
+	return readFile(buf, path)
+}
+
+func (l *textList) Check() error {
+	if _, err := os.Stat(l.path); err != nil {
+		return fmt.Errorf("images vanished: %w", err)
+	}
+	return nil
+}
