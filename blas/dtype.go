@@ -59,8 +59,8 @@ func Bytes[T Number](s []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
 }
 
-// encode converts float64 values to the bytes of t, rounding to nearest even.
-func encode(t DType, v []float64) []byte {
+// Encode converts float64 values to the bytes of t, rounding to nearest even.
+func Encode(t DType, v []float64) []byte {
 	switch t {
 	case F64:
 		return Bytes(v)
@@ -76,8 +76,8 @@ func encode(t DType, v []float64) []byte {
 	return Bytes(convert(v, func(x float64) uint8 { return uint8(x) }))
 }
 
-// decode converts the bytes of t to float64; every type is exact in float64.
-func decode(t DType, b []byte) []float64 {
+// Decode converts the bytes of t to float64; every type is exact in float64.
+func Decode(t DType, b []byte) []float64 {
 	p := unsafe.Pointer(unsafe.SliceData(b))
 	n := len(b) / t.Size()
 	switch t {
@@ -119,7 +119,7 @@ func (t DType) Round(x float64) float64 {
 }
 
 // Set uploads values to dst, converted to its type. For tests and set-up, not for the training step.
-func Set(d Device, dst Tensor, values []float64) { d.Upload(dst, encode(dst.DType(), values)) }
+func Set(d Device, dst Tensor, values []float64) { d.Upload(dst, Encode(dst.DType(), values)) }
 
 // Get downloads src as float64 values. For tests and reports, not for the training step.
 func Get(d Device, src Tensor) ([]float64, error) {
@@ -127,5 +127,5 @@ func Get(d Device, src Tensor) ([]float64, error) {
 	if err := d.Download(b, src); err != nil {
 		return nil, err
 	}
-	return decode(src.DType(), b), nil
+	return Decode(src.DType(), b), nil
 }

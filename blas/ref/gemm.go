@@ -1,0 +1,78 @@
+package ref
+
+import (
+	"math"
+
+	gblas "gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas64"
+
+	"mvptargets/blas"
+)
+
+// Gemm implements blas.Device.
+func (d *Device) Gemm(g blas.Gemm) {
+	g.Check()
+	m, n, _ := g.Dims()
+	out := make([]float64, m*n)
+	if m > 0 && n > 0 {
+		blas64.Gemm(trans(g.TransA), trans(g.TransB), 1, general(g.A), general(g.B), 0,
+			blas64.General{Rows: m, Cols: n, Stride: n, Data: out})
+	}
+	bias, aux, residual := data(g.Bias), data(g.Aux), data(g.Residual)
+	for i := range out {
+		r, c := i/n, i%n
+		switch g.Epilogue {
+		case blas.AddBias:
+			out[i] += bias[c]
+		case blas.AddBiasGELU:
+			aux[i] = g.Aux.DType().Round(out[i] + bias[c])
+			out[i] = gelu(aux[i])
+		case blas.GELUGrad:
+			out[i] *= geluGrad(aux[i])
+		case blas.AddResidual:
+			if bias != nil {
+				out[i] += bias[c]
+			}
+			out[i] = residual[i] + keep(g.Keep, r, g.RowsPer)*out[i]
+		}
+	}
+	if g.Accumulate {
+		add(g.C, out)
+	} else {
+		store(g.C, out)
+	}
+	if g.ColSum.Ok() {
+		add(g.ColSum, sumOverK(g.A, g.TransA, m))
+	}
+}
+
+func trans(t bool) gblas.Transpose {
+	if t {
+		return gblas.Trans
+	}
+	return gblas.NoTrans
+}
+
+func general(t blas.Tensor) blas64.General {
+	return blas64.General{Rows: t.Rows(), Cols: t.Cols(), Stride: max(t.Cols(), 1), Data: data(t)}
+}
+
+// sumOverK sums op(A) [m, k] over k.
+func sumOverK(a blas.Tensor, transA bool, m int) []float64 {
+	sum, v, cols := make([]float64, m), data(a), a.Cols()
+	for i, x := range v {
+		if transA {
+			sum[i%cols] += x
+		} else {
+			sum[i/cols] += x
+		}
+	}
+	return sum
+}
+
+// gelu is x·Φ(x); geluGrad is Φ(x) + x·φ(x).
+func gelu(x float64) float64 { return 0.5 * x * (1 + math.Erf(x/math.Sqrt2)) }
+func geluGrad(x float64) float64 {
+	phi := math.Exp(-x*x/2) / math.Sqrt(2*math.Pi)
+	return 0.5*(1+math.Erf(x/math.Sqrt2)) + x*phi
+}
