@@ -1,0 +1,70 @@
+package teacher
+
+import (
+	"fmt"
+	"io"
+)
+
+// Inspect writes what a model file is and what --features can give of it.
+func (m *Model) Inspect(w io.Writer) {
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(w, "%-11s "+format+"\n", append([]any{label}, args...)...)
+	}
+	line("model", "%s", m.Path)
+	for _, f := range m.Files {
+		line("", "%s %s", f.SHA256, f.Name)
+	}
+	line("input", "%v", m.Input)
+	for i, v := range m.Outputs {
+		label := ""
+		if i == 0 {
+			label = "outputs"
+		}
+		line(label, "%v", v)
+	}
+	line("image", "%dx%d pixels", m.Size, m.Size)
+	if m.Patch > 0 {
+		line("patches", "%dx%d of %dx%d pixels", m.Size/m.Patch, m.Size/m.Patch, m.Patch, m.Patch)
+	}
+	from := m.From
+	if from == "" {
+		from = "CLIP's; no " + preprocessorFile + " beside the model"
+	}
+	line("mean", "%v", m.Mean)
+	line("std", "%v (%s)", m.Std, from)
+	features := m.Features()
+	if len(features) == 0 {
+		line("--features", "none: no output has a value per token")
+	}
+	for i, f := range features {
+		label := ""
+		if i == 0 {
+			label = "--features"
+		}
+		line(label, "%s: output %v%s", f.Name, f.Output, m.describeTokens(f))
+	}
+}
+
+// describeTokens says what an output's tokens are. Where the graph leaves their number open the model is run once.
+func (m *Model) describeTokens(f Feature) string {
+	tokens, dim, why := f.Output.Dims[1].N, f.Output.Dims[2].N, ""
+	if tokens == 0 || dim == 0 {
+		s, err := m.Open(f, Options{Provider: "cpu", Precision: "f32", Batch: 1})
+		if err != nil {
+			return fmt.Sprintf(", of a size that is not known: %v", err)
+		}
+		defer s.Close()
+		tokens, dim, why = s.Tokens, s.Dim, " (found by running it)"
+	}
+	grid, prefix, err := m.layout(tokens)
+	what := ""
+	switch {
+	case err != nil:
+		return ", which is no grid of patches"
+	case prefix == 1:
+		what = "class token + "
+	case prefix > 1:
+		what = fmt.Sprintf("class token + %d registers + ", prefix-1)
+	}
+	return fmt.Sprintf(", %s%dx%d patches of %d numbers%s", what, grid, grid, dim, why)
+}

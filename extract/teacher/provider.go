@@ -1,0 +1,77 @@
+package teacher
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	ort "github.com/yalue/onnxruntime_go"
+	"golang.org/x/sys/cpu"
+
+	"mvptargets/internal/dynlib"
+)
+
+// Precisions are the arithmetic precisions that --precision knows.
+var Precisions = []string{"f32", "bf16"}
+
+// Auto is the provider that stands for the best one that works.
+const Auto = "auto"
+
+const openvinoWheel = "onnxruntime-openvino"
+
+// provider is one of onnxruntime's execution providers as we use it.
+type provider struct {
+	name       string
+	library    dynlib.Spec
+	precisions []string
+	// add puts the provider into a session's options; nil for onnxruntime's own kernels.
+	add func(o *ort.SessionOptions, opt Options) error
+}
+
+// providers are in auto's order: the fastest first.
+var providers = []provider{
+	{"openvino", library(openvinoWheel), []string{"f32", "bf16"}, addOpenVINO},
+	{"cpu", library(openvinoWheel), []string{"f32"}, nil},
+}
+
+// Providers lists what --provider takes.
+func Providers() []string {
+	names := []string{Auto}
+	for _, p := range providers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func providerNamed(name string) (provider, error) {
+	i := slices.IndexFunc(providers, func(p provider) bool { return p.name == name })
+	if i < 0 {
+		return provider{}, fmt.Errorf("unknown provider %q; known are %s", name, strings.Join(Providers(), ", "))
+	}
+	return providers[i], nil
+}
+
+// supports says, in the error, why a provider cannot compute at a precision on this machine.
+func (p provider) supports(precision string) error {
+	if !slices.Contains(p.precisions, precision) {
+		return fmt.Errorf("provider %s computes in %s only, not %s", p.name, strings.Join(p.precisions, ", "), precision)
+	}
+	if precision == "bf16" && !cpu.X86.HasAVX512BF16 && !cpu.X86.HasAMXBF16 {
+		return fmt.Errorf("this processor has no bf16 instructions (avx512_bf16 or amx_bf16); use --precision f32")
+	}
+	return nil
+}
+
+// addOpenVINO names the precision also where it is f32: left alone, OpenVINO computes in bf16 wherever it can.
+func addOpenVINO(o *ort.SessionOptions, opt Options) error {
+	config, err := json.Marshal(map[string]map[string]string{"CPU": {
+		"INFERENCE_PRECISION_HINT": opt.Precision,
+		"INFERENCE_NUM_THREADS":    strconv.Itoa(opt.Threads),
+	}})
+	if err != nil {
+		return err
+	}
+	return o.AppendExecutionProviderOpenVINO(map[string]string{"device_type": "CPU", "load_config": string(config)})
+}

@@ -1,0 +1,192 @@
+package teacher
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	ProbeChild()
+	os.Exit(m.Run())
+}
+
+// open reads a model of testdata and compiles it, or skips the test where its library is not there.
+func open(t *testing.T, name string, o Options) *Session {
+	t.Helper()
+	p, err := providerNamed(o.Provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.library.Find(); err != nil {
+		t.Skip(err)
+	}
+	if err := p.supports(o.Precision); err != nil {
+		t.Skip(err)
+	}
+	m, err := Read(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	f, err := m.Feature(Hidden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.Open(f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// images are those of testdata/pixels.u8.
+func images(t *testing.T) [][]uint8 {
+	t.Helper()
+	data, err := os.ReadFile("testdata/pixels.u8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 32 * 32 * 3
+	var all [][]uint8
+	for len(data) >= size {
+		all, data = append(all, data[:size]), data[size:]
+	}
+	return all
+}
+
+// run computes rows of a batch from images, in order.
+func run(t *testing.T, s *Session, rows [][]uint8) *Batch {
+	t.Helper()
+	b, err := s.NewBatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Free)
+	for i, rgb := range rows {
+		b.SetPixels(i, rgb)
+	}
+	if err := s.Run(b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func cosine(a, b []float32) float64 {
+	var ab, aa, bb float64
+	for i := range a {
+		ab += float64(a[i]) * float64(b[i])
+		aa += float64(a[i]) * float64(a[i])
+		bb += float64(b[i]) * float64(b[i])
+	}
+	return ab / math.Sqrt(aa*bb)
+}
+
+// cases are the ways to run a teacher that every test below goes through.
+var cases = []struct {
+	Options
+	least float64 // cosine to Python's float32 features, per token
+}{
+	{Options{Provider: "cpu", Precision: "f32", Batch: 4, Threads: 2}, 0.9999999},
+	{Options{Provider: "openvino", Precision: "f32", Batch: 4, Threads: 2}, 0.9999999},
+	{Options{Provider: "openvino", Precision: "bf16", Batch: 4, Threads: 2}, 0.999},
+}
+
+func TestFeaturesEqualPythonsOnnxruntime(t *testing.T) {
+	data, err := os.ReadFile("testdata/hidden.f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]float32, len(data)/4)
+	if err := binary.Read(bytes.NewReader(data), binary.LittleEndian, want); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		for _, model := range []string{"tower.onnx", "external.onnx"} {
+			t.Run(c.Provider+" "+c.Precision+" "+model, func(t *testing.T) {
+				s := open(t, model, c.Options)
+				if s.Tokens != 17 || s.Dim != 16 || s.Grid != 4 || !s.HasCLS() || s.Registers() != 0 {
+					t.Fatalf("layout %+v", s)
+				}
+				b := run(t, s, images(t))
+				for i := range 4 {
+					got := append(append([]float32{}, b.CLS(i)...), b.Patches(i)...)
+					for token := range 17 {
+						from, to := token*16, token*16+16
+						if cos := cosine(got[from:to], want[i*17*16+from:i*17*16+to]); !(cos >= c.least) {
+							t.Errorf("image %d, token %d: cosine %v to Python's features", i, token, cos)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestARowDoesNotDependOnItsNeighbours(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.Provider+" "+c.Precision, func(t *testing.T) {
+			o := c.Options
+			o.Batch = 7
+			s := open(t, "tower.onnx", o)
+			all := images(t)
+			alone := run(t, s, all[:1])
+			want := bytes.Clone(alone.features[:alone.featureRow*4])
+			for at := range o.Batch {
+				rows := make([][]uint8, o.Batch)
+				for i := range rows {
+					rows[i] = all[1+i%3]
+				}
+				rows[at] = all[0]
+				b := run(t, s, rows)
+				if !bytes.Equal(b.features[at*b.featureRow*4:(at+1)*b.featureRow*4], want) {
+					t.Errorf("at row %d the bytes are others than alone", at)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenShapesAreMeasured(t *testing.T) {
+	write := func(t *testing.T, config string) string {
+		data, err := os.ReadFile("testdata/open_shapes.onnx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder := t.TempDir()
+		if err := os.WriteFile(folder+"/model.onnx", data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(folder+"/preprocessor_config.json", []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return folder + "/model.onnx"
+	}
+	path, err := filepath.Abs(write(t, `{"crop_size": {"height": 32, "width": 32}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.5]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(filepath.Join(mustGetwd(t), "testdata"), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, relative, cases[0].Options)
+	if s.Tokens != 17 || s.Dim != 16 || s.Grid != 4 || s.Prefix != 1 {
+		t.Errorf("layout %+v", s)
+	}
+	if s.model.Mean != [3]float32{0.5, 0.5, 0.5} || s.table[0][255] != 2 || s.table[2][255] != 1 {
+		t.Errorf("preprocessing %+v", s.model.Preprocessing)
+	}
+}
+
+func mustGetwd(t *testing.T) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
