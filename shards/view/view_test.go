@@ -1,0 +1,224 @@
+package view
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+const photos = "../../testdata/photos"
+
+// goldenPhoto is what testdata/make_golden.py wrote of one photograph.
+type goldenPhoto struct {
+	Size    [2]int
+	Decoded string
+	Center  map[string]string
+	RRC     []struct {
+		Box    [4]int32
+		Size   int
+		Flip   bool
+		Pixels string
+	}
+}
+
+func readGolden(t *testing.T) map[string]goldenPhoto {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/golden.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g map[string]goldenPhoto
+	if err := json.Unmarshal(raw, &g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func photo(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(photos, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func turboOrSkip(t testing.TB) Decoder {
+	t.Helper()
+	d, err := NewDecoderFamily(FamilyTurbo)
+	if err != nil {
+		t.Skip(err)
+	}
+	return d
+}
+
+func digest(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
+}
+
+func TestEqualsPillowToTheByte(t *testing.T) {
+	d := turboOrSkip(t)
+	for name, want := range readGolden(t) {
+		img, err := d.Decode(photo(t, name))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if [2]int{img.W, img.H} != want.Size || digest(img.Pix) != want.Decoded {
+			t.Errorf("%s: decoded pixels differ from Pillow's (%dx%d, Pillow %v)", name, img.W, img.H, want.Size)
+			continue
+		}
+		for size, pixels := range map[int]string{64: want.Center["64"], 224: want.Center["224"], 336: want.Center["336"]} {
+			dst := make([]uint8, 3*size*size)
+			p := NewCenter()
+			if err := p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), size); err != nil || digest(dst) != pixels {
+				t.Errorf("%s: center view of %d pixels differs from Pillow's (%v)", name, size, err)
+			}
+		}
+		for _, c := range want.RRC {
+			dst := make([]uint8, 3*c.Size*c.Size)
+			v := View{X: c.Box[0], Y: c.Box[1], W: c.Box[2], H: c.Box[3], Flip: c.Flip}
+			if err := NewRRC(0.2, 0).Render(dst, img, v, c.Size); err != nil || digest(dst) != c.Pixels {
+				t.Errorf("%s: crop %v to %d pixels differs from Pillow's (%v)", name, c.Box, c.Size, err)
+			}
+		}
+	}
+}
+
+// Go's decoder is a fallback with other chroma upsampling: near Pillow's pixels, not equal.
+func TestGoDecoderIsNear(t *testing.T) {
+	d := turboOrSkip(t)
+	for _, name := range []string{"china.jpg", "rocket_exif6.jpg", "rocket_grey.jpg", "rocket_progressive.jpg"} {
+		want, err := d.Decode(photo(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := goDecoder{}.Decode(photo(t, name))
+		if err != nil || got.W != want.W || got.H != want.H {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var sum float64
+		for i, v := range want.Pix {
+			sum += math.Abs(float64(v) - float64(got.Pix[i]))
+		}
+		if mean := sum / float64(len(want.Pix)); mean > 2 {
+			t.Errorf("%s: Go's decoder is %.2f grey levels off on average", name, mean)
+		}
+	}
+}
+
+func TestBadImages(t *testing.T) {
+	jpeg, png := photo(t, "rocket.jpg"), photo(t, "chelsea.png")
+	bomb := bytes.Clone(png)
+	copy(bomb[16:], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // 65536 x 65536; Go checks the chunk's CRC first, which is an error too
+	for name, data := range map[string][]byte{"empty": nil, "text": []byte("hello"), "bomb": bomb, "jpeg header only": jpeg[:600],
+		"truncated jpeg": jpeg[:len(jpeg)/2], "truncated png": png[:len(png)/2], "magic only": jpeg[:3]} {
+		for _, d := range []Decoder{NewDecoder(), goDecoder{}} {
+			if img, err := d.Decode(data); err == nil {
+				t.Errorf("%s: %s's decoder gave an image of %dx%d", name, d.Family(), img.W, img.H)
+			}
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, name := range []string{"rocket_exif6.jpg", "rocket_cmyk.jpg", "chelsea_palette.png"} {
+		f.Add(photo(f, name))
+	}
+	d := NewDecoder()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if img, err := d.Decode(data); err == nil && len(img.Pix) != 3*img.W*img.H {
+			t.Fatalf("%d bytes for %dx%d", len(img.Pix), img.W, img.H)
+		}
+	})
+}
+
+// The outcome is part of the format: the same on every machine, for ever.
+func TestViewsAreFixed(t *testing.T) {
+	p, sha := NewRRC(0.2, 7), sha256.Sum256([]byte("image"))
+	a, b := p.View(sha, 3, 500, 375), p.View(sha, 3, 500, 375)
+	if a.X != b.X || a.W != b.W || a.Flip != b.Flip {
+		t.Fatalf("%v then %v", a, b)
+	}
+	if c := p.View(sha, 4, 500, 375); c.X == a.X && c.Y == a.Y && c.W == a.W {
+		t.Errorf("views 3 and 4 are the same crop %v", a)
+	}
+	want := View{Index: 3, X: goldenView[0], Y: goldenView[1], W: goldenView[2], H: goldenView[3], Flip: goldenFlip}
+	if a.X != want.X || a.Y != want.Y || a.W != want.W || a.H != want.H || a.Flip != want.Flip {
+		t.Errorf("view 3 is %+v, was %+v", a, want)
+	}
+}
+
+func TestCropsAreDistributedAsAsked(t *testing.T) {
+	p := NewRRC(0.2, 1)
+	const n, w, h = 4000, 500, 375
+	var area, logRatio, flips float64
+	for i := range n {
+		v := p.View(sha256.Sum256([]byte{byte(i), byte(i >> 8)}), 0, w, h)
+		scale := float64(v.W) * float64(v.H) / (w * h)
+		ratio := float64(v.W) / float64(v.H)
+		if scale < 0.19 || scale > 1.01 || ratio < 0.74 || ratio > 1.35 {
+			t.Fatalf("crop %+v: scale %.3f, ratio %.3f", v, scale, ratio)
+		}
+		area += scale / n
+		logRatio += math.Log(ratio) / n
+		if v.Flip {
+			flips++
+		}
+	}
+	// torchvision's algorithm gives 0.496 and 0.038 here (40,000 draws): large or tall boxes do not fit and are drawn again.
+	if math.Abs(area-0.496) > 0.01 || math.Abs(logRatio-0.038) > 0.01 || math.Abs(flips/n-0.5) > 0.03 {
+		t.Errorf("mean scale %.3f, mean log ratio %.3f, flipped %.3f", area, logRatio, flips/n)
+	}
+}
+
+func TestExpSmall(t *testing.T) {
+	for x := -2.8; x < 2.8; x += 0.01 {
+		if got, want := expSmall(x), math.Exp(x); math.Abs(got-want) > 1e-14*want {
+			t.Fatalf("exp(%g) = %g, want %g", x, got, want)
+		}
+	}
+}
+
+func TestPolicyValidate(t *testing.T) {
+	for _, p := range []Policy{{Name: "squash"}, NewRRC(0, 0), NewRRC(1.5, 0), {Name: RRC, MinScale: 0.1, MaxScale: 1, MinRatio: 2, MaxRatio: 1}} {
+		if p.Validate() == nil {
+			t.Errorf("%+v passed", p)
+		}
+	}
+	if err := NewRRC(0.2, 0).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRenderAllocatesNothing(t *testing.T) {
+	img := &Image{W: 500, H: 375, Pix: make([]uint8, 3*500*375)}
+	p, dst := NewRRC(0.2, 0), make([]uint8, 3*224*224)
+	v := p.View([32]byte{}, 0, img.W, img.H)
+	if n := testing.AllocsPerRun(20, func() { _ = p.Render(dst, img, v, 224) }); n > 0 {
+		t.Errorf("%g allocations per view", n)
+	}
+}
+
+func BenchmarkDecodeAndView(b *testing.B) {
+	d, data, dst := NewDecoder(), photo(b, "china.jpg"), make([]uint8, 3*224*224)
+	p := NewCenter()
+	for b.Loop() {
+		img, err := d.Decode(data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), 224)
+	}
+}
+
+var (
+	goldenView = [4]int32{29, 25, 460, 350}
+	goldenFlip = false
+)
