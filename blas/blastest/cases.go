@@ -1,0 +1,216 @@
+package blastest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"mvptargets/blas"
+)
+
+// testCase builds tensors and issues operations on one side. Its first input is the one that the poisoned flavors change.
+type testCase struct {
+	name   string
+	poison bool // NaN and infinity pass through as on the reference
+	run    func(*side)
+}
+
+func cases(compute blas.DType) []testCase {
+	return slices.Concat(gemmCases(compute), tokenCases(), normCases(), attentionCases(), trainCases(compute))
+}
+
+// gemmSizes are m, n, k: single elements, odd ones, a class token's row, the shapes of masked rows and tokens.
+var gemmSizes = [][3]int{{1, 1, 1}, {3, 5, 7}, {1, 64, 197}, {75, 33, 64}, {197, 192, 65}, {130, 70, 394}, {394, 64, 768}}
+
+func gemmCases(compute blas.DType) (out []testCase) {
+	for _, size := range gemmSizes {
+		for i, trans := range [][2]bool{{false, true}, {false, false}, {true, false}, {true, true}} {
+			name := fmt.Sprintf("gemm %v trans %v", size, trans)
+			out = append(out, testCase{name, true, func(s *side) {
+				g := s.gemm(size, trans, compute)
+				s.dev.Gemm(g)
+			}}, testCase{name + " accumulate", true, func(s *side) {
+				g := s.gemm(size, trans, compute.Master())
+				g.Accumulate = true
+				g.ColSum = s.sumInto("ColSum", sum, size[0])
+				s.dev.Gemm(g)
+			}})
+			if i < 2 {
+				out = append(out, epilogueCases(name, size, trans)...)
+			}
+		}
+	}
+	return out
+}
+
+// gemm makes the operands of a product; the scale is on A only, so that epilogues see values of that scale.
+func (s *side) gemm(size [3]int, trans [2]bool, c blas.DType) blas.Gemm {
+	m, n, k := size[0], size[1], size[2]
+	g := blas.Gemm{TransA: trans[0], TransB: trans[1], Label: "test"}
+	g.A = s.in(s.compute, pick(trans[0], k, m), pick(trans[0], m, k))
+	g.B = s.plain(s.compute, pick(trans[1], n, k), pick(trans[1], k, n))
+	g.C = s.check("C", sum, s.in(c, m, n))
+	return g
+}
+
+func pick(cond bool, a, b int) int {
+	if cond {
+		return a
+	}
+	return b
+}
+
+func epilogueCases(name string, size [3]int, trans [2]bool) (out []testCase) {
+	m, n := size[0], size[1]
+	for _, e := range []blas.Epilogue{blas.AddBias, blas.AddBiasGELU, blas.GELUGrad} {
+		out = append(out, testCase{fmt.Sprint(name, " ", e), true, func(s *side) {
+			g := s.gemm(size, trans, s.compute)
+			g.Epilogue = e
+			g.Bias = s.in(s.master, n)
+			switch e {
+			case blas.AddBiasGELU:
+				g.Aux = s.out("Aux", sum, s.compute, m, n)
+			case blas.GELUGrad:
+				g.Aux = s.in(s.compute, m, n)
+			}
+			s.dev.Gemm(g)
+		}})
+	}
+	for variant := range 4 {
+		out = append(out, testCase{fmt.Sprint(name, " residual ", variant), true, func(s *side) {
+			g := s.gemm(size, trans, s.master)
+			g.Epilogue = blas.AddResidual
+			g.Residual = g.C
+			if variant&1 != 0 {
+				g.Residual = s.in(s.master, m, n)
+				g.Bias = s.in(s.master, n)
+			}
+			if variant&2 != 0 {
+				g.RowsPer = pick(m%2 == 0, m/2, 1)
+				g.Keep = s.factors(m / g.RowsPer)
+			}
+			s.dev.Gemm(g)
+		}})
+	}
+	return out
+}
+
+func tokenCases() (out []testCase) {
+	out = append(out,
+		testCase{"cast", true, func(s *side) {
+			src := s.in(s.master, 6, 37)
+			s.dev.Cast(blas.Cast{Dst: s.out("low", exact, s.compute, 6, 37), Src: src})
+			s.dev.Cast(blas.Cast{Dst: s.out("scaled", element, s.compute, 6, 37), Src: src, Scale: s.factors(3), RowsPer: 2})
+			s.dev.Cast(blas.Cast{Dst: s.out("from f16", exact, s.master, 3, 75), Src: s.plain(blas.F16, 3, 75)})
+			s.dev.Cast(blas.Cast{Dst: s.out("from compute", exact, s.master, 1000), Src: s.in(s.compute, 1000)})
+		}},
+		testCase{"zero", false, func(s *side) { s.dev.Zero(s.check("X", exact, s.in(s.compute, 5, 13)).Slice(1, 4)) }},
+		testCase{"patches", false, func(s *side) {
+			px := s.values(blas.U8, s.random(2*24*24*3, func() float64 { return float64(s.rng.IntN(256)) }), 2, 24, 24, 3)
+			s.dev.Patches(blas.Patches{Dst: s.out("Dst", element, s.compute, 2*9, 3*64), Pixels: px, Patch: 8,
+				Mean: [3]float64{0.48, 0.45, 0.4}, Std: [3]float64{0.26, 0.25, 0.27}})
+		}},
+		testCase{"rows", true, func(s *side) {
+			src, idx := s.in(s.compute, 197, 19), s.index(75, 197)
+			some := s.out("gathered", exact, s.compute, 75, 19)
+			s.dev.GatherRows(blas.GatherRows{Dst: some, Src: src, Index: idx})
+			s.dev.ScatterRows(blas.ScatterRows{Dst: s.out("scattered", exact, s.compute, 197, 19), Src: some, Index: idx})
+			m := s.in(s.master, 7, 5)
+			s.dev.GatherRows(blas.GatherRows{Dst: s.out("master", exact, s.master, 3, 5), Src: m, Index: s.index(3, 7)})
+		}})
+	for _, full := range []bool{true, false} {
+		out = append(out, testCase{fmt.Sprint("tokens mask and pos ", full), true, func(s *side) { tokens(s, 3, 12, 21, full) }})
+	}
+	return out
+}
+
+func tokens(s *side, b, p, d int, full bool) {
+	embed, dx := s.in(s.compute, b*p, d), s.in(s.master, b, p+1, d)
+	f := blas.Tokens{Embed: embed, CLS: s.in(s.master, d), MaskToken: s.in(s.master, d), X: s.out("X", element, s.master, b, p+1, d)}
+	r := blas.TokensBackward{DX: dx, DEmbed: s.out("DEmbed", exact, s.compute, b*p, d),
+		DCLS: s.sumInto("DCLS", sum, d), DMaskToken: s.sumInto("DMaskToken", sum, d)}
+	if full {
+		f.Pos, f.Mask = s.in(s.master, p+1, d), s.bits(b, p)
+		r.DPos, r.Mask = s.sumInto("DPos", sum, p+1, d), f.Mask
+	}
+	s.dev.Tokens(f)
+	s.dev.TokensBackward(r)
+}
+
+func normCases() (out []testCase) {
+	for _, size := range [][2]int{{1, 3}, {6, 64}, {197, 75}, {394, 768}} {
+		for _, joined := range []bool{false, true} {
+			out = append(out, testCase{fmt.Sprint("layer norm ", size, " joined ", joined), true, func(s *side) { norm(s, size[0], size[1], joined) }})
+		}
+	}
+	return append(out,
+		testCase{"layer scale", true, func(s *side) {
+			w, b, g := s.in(s.master, 33, 65), s.in(s.master, 33), s.plain(s.master, 33)
+			s.dev.LayerScale(blas.LayerScale{ScaledWeight: s.out("ScaledWeight", element, s.compute, 33, 65),
+				ScaledBias: s.out("ScaledBias", element, s.master, 33), Weight: w, Bias: b, Gamma: g})
+			s.dev.LayerScaleBackward(blas.LayerScaleBackward{DWeight: s.sumInto("DWeight", element, 33, 65),
+				DBias: s.sumInto("DBias", element, 33), DGamma: s.sumInto("DGamma", sum, 33), Weight: w, Bias: b, Gamma: g})
+		}},
+		testCase{"relative position bias", true, func(s *side) {
+			const t, h, n = 28, 3, 10
+			table, dbias := s.in(s.master, t, h), s.in(s.master, h, n, n)
+			idx := s.values(blas.I32, s.random(n*n, func() float64 { return float64(s.rng.IntN(t)) }), n, n)
+			s.dev.RelPosBias(blas.RelPosBias{Bias: s.out("Bias", exact, s.master, h, n, n), Table: table, Index: idx})
+			s.dev.RelPosBiasBackward(blas.RelPosBiasBackward{DTable: s.sumInto("DTable", sum, t, h), DBias: dbias, Index: idx})
+		}})
+}
+
+func norm(s *side, m, d int, joined bool) {
+	x, w := s.in(s.master, m, d), s.plain(s.master, d)
+	mean, rstd := s.out("Mean", sum, s.master, m), s.out("Rstd", sum, s.master, m)
+	s.dev.LayerNorm(blas.LayerNorm{Y: s.out("Y", sum, s.compute, m, d), Mean: mean, Rstd: rstd, X: x, Weight: w,
+		Bias: s.plain(s.master, d), Eps: 1e-6})
+	b := blas.LayerNormBackward{DX: s.sumInto("DX", sum, m, d), DY: s.in(s.compute, m, d), X: x, Mean: mean, Rstd: rstd, Weight: w,
+		DWeight: s.sumInto("DWeight", sum, d), DBias: s.sumInto("DBias", sum, d)}
+	if joined {
+		b.Accumulate = true
+		b.Low = s.out("Low", sum, s.compute, m, d)
+		b.RowsPer = pick(m%2 == 0, m/2, 1)
+		b.Keep = s.factors(m / b.RowsPer)
+	}
+	s.dev.LayerNormBackward(b)
+}
+
+// record checks that a program issues the same work at each run.
+func record(t *testing.T, dev blas.Device, compute blas.DType) {
+	x := dev.Alloc("record", compute.Master(), 4)
+	defer dev.Free(x)
+	one := dev.Alloc("record", compute.Master(), 4)
+	defer dev.Free(one)
+	blas.Set(dev, one, []float64{1, 2, 3, 4})
+	p := dev.Record("test", func() { dev.EMA(blas.EMA{Avg: x, Param: one, Decay: 0.5}) })
+	for range 3 {
+		p.Run()
+	}
+	if got, err := blas.Get(dev, x); err != nil || !slices.Equal(got, []float64{0.875, 1.75, 2.625, 3.5}) {
+		t.Errorf("after three runs %v, %v", got, err)
+	}
+}
+
+// uploadInOrder checks that an upload waits for earlier operations and has taken its bytes when it returns.
+func uploadInOrder(t *testing.T, dev blas.Device) {
+	const n = 1 << 16
+	a, b := dev.Alloc("order", blas.I32, 1, n), dev.Alloc("order", blas.I32, 2, n)
+	idx := dev.Alloc("order", blas.I32, 1)
+	defer dev.Free(a)
+	defer dev.Free(b)
+	defer dev.Free(idx)
+	host := make([]int32, n)
+	for i := range int32(2) {
+		for j := range host {
+			host[j] = i + 1
+		}
+		dev.Upload(a, blas.Bytes(host))
+		clear(host)
+		dev.GatherRows(blas.GatherRows{Dst: b.Slice(int(i), int(i)+1), Src: a, Index: idx})
+	}
+	got, err := blas.Get(dev, b)
+	if err != nil || got[n-1] != 1 || got[n] != 2 || got[2*n-1] != 2 {
+		t.Errorf("rows hold %v, %v, want 1, 2: %v", got[n-1], got[n], err)
+	}
+}
