@@ -26,6 +26,7 @@ type taps struct {
 	size         int
 	first, count []int
 	weight       []int32
+	real         []float64 // of one position, before rounding
 }
 
 var tapsPool = sync.Pool{New: func() any { return new(taps) }}
@@ -49,11 +50,8 @@ func (t *taps) compute(in, out, at, n int) {
 	t.size = int(math.Ceil(support))*2 + 1
 	t.first, t.count = grow(t.first, n), grow(t.count, n)
 	t.weight = grow(t.weight, n*t.size)
-	var raw [64]float64
-	w := raw[:]
-	if t.size > len(w) {
-		w = make([]float64, t.size)
-	}
+	t.real = grow(t.real, t.size)
+	w := t.real
 	for i := range n {
 		center := (float64(at+i) + 0.5) * scale
 		lo := max(int(center-support+0.5), 0)
@@ -86,6 +84,11 @@ var rowsPool = sync.Pool{New: func() any { return new([]uint8) }}
 // resize writes the window of w x h pixels at (x0, y0) of src resized to outW x outH into dst, RGB. Only what the window needs is
 // computed, which changes no byte.
 func resize(dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
+	resizeWith(simd, dst, w, h, src, outW, outH, x0, y0)
+}
+
+// resizeWith is resize on AVX2 (simd.go) or on the plain passes below, which define what is right.
+func resizeWith(fast bool, dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 	tx, ty := tapsPool.Get().(*taps), tapsPool.Get().(*taps)
 	defer tapsPool.Put(tx)
 	defer tapsPool.Put(ty)
@@ -98,7 +101,12 @@ func resize(dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 	defer rowsPool.Put(held)
 	*held = grow(*held, (bottom-top)*w*3)
 	columns := *held
-	for y := top; y < bottom; y++ {
+	done := top
+	if fast && outW != src.w {
+		in := src.pix[(src.y+top)*src.stride+3*src.x:]
+		done += resizeRowsSIMD(columns, in, src.stride, bottom-top, src.w, tx)
+	}
+	for y := done; y < bottom; y++ {
 		in := src.pix[(src.y+y)*src.stride+3*src.x:]
 		out := columns[(y-top)*w*3:][:w*3]
 		if outW == src.w { // Pillow leaves out a pass that changes nothing
@@ -106,6 +114,10 @@ func resize(dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 		} else {
 			resizeRow(out, in, tx)
 		}
+	}
+	if fast && outH != src.h {
+		resizeColumnsSIMD(dst, columns, 3*w, top, ty)
+		return
 	}
 	for y := range h {
 		out := dst[y*w*3:][:w*3]
