@@ -5,17 +5,21 @@ import (
 	"encoding/binary"
 )
 
-// exifOrientation finds the orientation (1 to 8) in a JPEG's APP1 segment or a PNG's eXIf chunk; 0 where there is none that can be
+// exifOrientation finds the orientation (1 to 8) in a JPEG's APP1 segments or a PNG's eXIf chunk; 0 where there is none that can be
 // read, which is no error: Pillow too shows such an image as it lies.
 func exifOrientation(data []byte) int {
-	if bytes.HasPrefix(data, []byte("\xff\xd8")) {
-		return tiffOrientation(jpegExif(data))
+	if !bytes.HasPrefix(data, []byte("\xff\xd8")) {
+		return tiffOrientation(pngExif(data))
 	}
-	return tiffOrientation(pngExif(data))
+	exif, xmp := jpegMetadata(data)
+	if o := tiffOrientation(exif); o != 0 {
+		return o
+	}
+	return xmpOrientation(xmp)
 }
 
-// jpegExif walks the segments before the scan.
-func jpegExif(data []byte) []byte {
+// jpegMetadata walks the segments before the scan for the first EXIF block and the last XMP packet.
+func jpegMetadata(data []byte) (exif, xmp []byte) {
 	for at := 2; at+4 <= len(data) && data[at] == 0xff; {
 		marker, n := data[at+1], int(binary.BigEndian.Uint16(data[at+2:]))
 		if marker == 0xff { // fill byte
@@ -23,14 +27,30 @@ func jpegExif(data []byte) []byte {
 			continue
 		}
 		if marker == 0xda || n < 2 || at+2+n > len(data) {
-			return nil
+			break
 		}
-		if body := data[at+4 : at+2+n]; marker == 0xe1 && bytes.HasPrefix(body, []byte("Exif\x00\x00")) {
-			return body[6:]
+		body := data[at+4 : at+2+n]
+		if marker == 0xe1 {
+			if b, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); ok && exif == nil {
+				exif = b
+			} else if b, ok := bytes.CutPrefix(body, []byte("http://ns.adobe.com/xap/1.0/\x00")); ok {
+				xmp = b
+			}
 		}
 		at += 2 + n
 	}
-	return nil
+	return exif, xmp
+}
+
+// xmpOrientation reads tiff:Orientation="6" or <tiff:Orientation>6, which Pillow uses where EXIF has no orientation.
+func xmpOrientation(xmp []byte) int {
+	_, after, _ := bytes.Cut(xmp, []byte("tiff:Orientation"))
+	for _, opening := range []string{`="`, ">"} {
+		if v, ok := bytes.CutPrefix(after, []byte(opening)); ok && len(v) > 0 && '0' <= v[0] && v[0] <= '9' {
+			return int(v[0] - '0')
+		}
+	}
+	return 0
 }
 
 func pngExif(data []byte) []byte {
@@ -69,8 +89,13 @@ func tiffOrientation(t []byte) int {
 			return 0
 		}
 		entry := t[at+2 : at+14]
-		if order.Uint16(entry) == 0x0112 && order.Uint16(entry[2:]) == 3 {
-			return int(order.Uint16(entry[8:]))
+		if order.Uint16(entry) == 0x0112 {
+			switch order.Uint16(entry[2:]) {
+			case 3: // SHORT
+				return int(order.Uint16(entry[8:]))
+			case 4: // LONG
+				return int(min(order.Uint32(entry[8:]), 9))
+			}
 		}
 		at += 12
 	}

@@ -71,51 +71,85 @@ func decodePNG(data []byte) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("png: %w", err)
 	}
-	if g, ok := m.(*image.Gray16); ok {
-		return clipGray16(g), nil
+	if data[24] == 16 && data[25] == 0 { // bits and colour type in the header: 16-bit grey
+		return clipGray16(m), nil
 	}
 	return toRGB(m), nil
 }
 
 // clipGray16 clips 16-bit grey at 255, as Pillow's conversion of mode "I;16" does.
-func clipGray16(m *image.Gray16) *Image {
+func clipGray16(m image.Image) *Image {
 	b := m.Bounds()
 	img := &Image{b.Dx(), b.Dy(), make([]uint8, 0, 3*b.Dx()*b.Dy())}
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
-			v := uint8(min(m.Gray16At(x, y).Y, 255))
-			img.Pix = append(img.Pix, v, v, v)
+			var v uint16
+			switch m := m.(type) {
+			case *image.Gray16:
+				v = m.Gray16At(x, y).Y
+			case *image.NRGBA64: // one level of grey is transparent
+				v = m.NRGBA64At(x, y).R
+			}
+			c := uint8(min(v, 255))
+			img.Pix = append(img.Pix, c, c, c)
 		}
 	}
 	return img
 }
 
-// toRGB converts any image of Go's, alpha dropped and not multiplied in.
+// toRGB converts any image that Go's decoders give, alpha dropped and not multiplied in.
 func toRGB(m image.Image) *Image {
 	b := m.Bounds()
 	img := &Image{b.Dx(), b.Dy(), make([]uint8, 3*b.Dx()*b.Dy())}
-	at := 0
+	out := img.Pix
 	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			var r, g, bl uint8
-			switch c := m.At(x, y).(type) {
-			case color.NRGBA:
-				r, g, bl = c.R, c.G, c.B
-			case color.YCbCr:
-				r, g, bl = color.YCbCrToRGB(c.Y, c.Cb, c.Cr)
-			case color.NRGBA64:
-				r, g, bl = uint8(c.R>>8), uint8(c.G>>8), uint8(c.B>>8)
-			case color.RGBA: // opaque or straight in PNG's palettes
-				r, g, bl = c.R, c.G, c.B
-			default:
-				cr, cg, cb, _ := c.RGBA()
-				r, g, bl = uint8(cr>>8), uint8(cg>>8), uint8(cb>>8)
+		row := out[:3*img.W]
+		out = out[len(row):]
+		switch m := m.(type) {
+		case *image.NRGBA:
+			every(row, m.Pix[m.PixOffset(b.Min.X, y):], 4, 0, 1, 2)
+		case *image.RGBA: // opaque in PNG
+			every(row, m.Pix[m.PixOffset(b.Min.X, y):], 4, 0, 1, 2)
+		case *image.NRGBA64:
+			every(row, m.Pix[m.PixOffset(b.Min.X, y):], 8, 0, 2, 4)
+		case *image.RGBA64: // opaque in PNG
+			every(row, m.Pix[m.PixOffset(b.Min.X, y):], 8, 0, 2, 4)
+		case *image.Gray:
+			every(row, m.Pix[m.PixOffset(b.Min.X, y):], 1, 0, 0, 0)
+		case *image.YCbCr:
+			for x := range img.W {
+				l, c := m.YOffset(b.Min.X+x, y), m.COffset(b.Min.X+x, y)
+				row[3*x], row[3*x+1], row[3*x+2] = color.YCbCrToRGB(m.Y[l], m.Cb[c], m.Cr[c])
 			}
-			img.Pix[at], img.Pix[at+1], img.Pix[at+2] = r, g, bl
-			at += 3
+		default: // palettes and CMYK
+			for x := range img.W {
+				row[3*x], row[3*x+1], row[3*x+2] = straight(m.At(b.Min.X+x, y))
+			}
 		}
 	}
 	return img
+}
+
+// every takes the bytes r, g, b of each step bytes of src.
+func every(row, src []uint8, step, r, g, b int) {
+	for x := 0; x < len(row); x += 3 {
+		row[x], row[x+1], row[x+2] = src[r], src[g], src[b]
+		if x+3 < len(row) {
+			src = src[step:]
+		}
+	}
+}
+
+// straight is a colour without its alpha.
+func straight(c color.Color) (r, g, b uint8) {
+	switch c := c.(type) {
+	case color.NRGBA:
+		return c.R, c.G, c.B
+	case color.RGBA: // opaque in PNG's palettes
+		return c.R, c.G, c.B
+	}
+	wr, wg, wb, _ := c.RGBA()
+	return uint8(wr >> 8), uint8(wg >> 8), uint8(wb >> 8)
 }
 
 // orient applies an EXIF orientation 1 to 8 as Pillow's ImageOps.exif_transpose.

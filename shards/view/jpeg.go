@@ -9,6 +9,7 @@ typedef int (*tj_header_fn)(void *, const unsigned char *, unsigned long, int *,
 typedef int (*tj_decode_fn)(void *, const unsigned char *, unsigned long, unsigned char *, int, int, int, int, int);
 typedef int (*tj_code_fn)(void *);
 typedef char *(*tj_text_fn)(void *);
+typedef int (*tj_destroy_fn)(void *);
 
 static void *tj_init(void *f) { return ((tj_init_fn)f)(); }
 static int tj_header(void *f, void *h, const unsigned char *p, unsigned long n, int *size) {
@@ -19,6 +20,7 @@ static int tj_decode(void *f, void *h, const unsigned char *p, unsigned long n, 
 }
 static int tj_code(void *f, void *h) { return ((tj_code_fn)f)(h); }
 static char *tj_text(void *f, void *h) { return ((tj_text_fn)f)(h); }
+static void tj_destroy(void *f, void *h) { ((tj_destroy_fn)f)(h); }
 */
 import "C"
 
@@ -48,9 +50,33 @@ var turboSpec = dynlib.Spec{Name: "libjpeg-turbo", Sonames: []string{"libturbojp
 
 // turbo decodes with libjpeg-turbo's defaults (accurate DCT, smooth chroma upsampling), which are Pillow's.
 type turbo struct {
-	path                             string
-	init, header, decode, code, text unsafe.Pointer
-	handles                          sync.Pool // decompressors, one per concurrent call
+	path                                      string
+	init, header, decode, code, text, destroy unsafe.Pointer
+	idle                                      chan unsafe.Pointer // decompressors to use again; a sync.Pool would lose their C memory
+}
+
+// maxIdle is more decompressors than there are cores to use them.
+const maxIdle = 256
+
+func (t *turbo) take() (unsafe.Pointer, error) {
+	select {
+	case h := <-t.idle:
+		return h, nil
+	default:
+	}
+	h := C.tj_init(t.init)
+	if h == nil {
+		return nil, errors.New("libjpeg-turbo: out of memory")
+	}
+	return h, nil
+}
+
+func (t *turbo) give(h unsafe.Pointer) {
+	select {
+	case t.idle <- h:
+	default:
+		C.tj_destroy(t.destroy, h)
+	}
 }
 
 var openTurbo = sync.OnceValues(func() (*turbo, error) {
@@ -58,9 +84,9 @@ var openTurbo = sync.OnceValues(func() (*turbo, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &turbo{path: lib.Path()}
+	t := &turbo{path: lib.Path(), idle: make(chan unsafe.Pointer, maxIdle)}
 	return t, lib.Syms(map[string]*unsafe.Pointer{"tjInitDecompress": &t.init, "tjDecompressHeader3": &t.header,
-		"tjDecompress2": &t.decode, "tjGetErrorCode": &t.code, "tjGetErrorStr2": &t.text})
+		"tjDecompress2": &t.decode, "tjGetErrorCode": &t.code, "tjGetErrorStr2": &t.text, "tjDestroy": &t.destroy})
 })
 
 // NewDecoder is libjpeg-turbo where it can be opened, else Go's. MVP_JPEG=go asks for Go's.
@@ -100,13 +126,11 @@ const (
 )
 
 func (t *turbo) jpeg(data []byte) (*Image, error) {
-	h, _ := t.handles.Get().(unsafe.Pointer)
-	if h == nil {
-		if h = C.tj_init(t.init); h == nil {
-			return nil, errors.New("libjpeg-turbo: out of memory")
-		}
+	h, err := t.take()
+	if err != nil {
+		return nil, err
 	}
-	defer t.handles.Put(h)
+	defer t.give(h)
 	p, n := (*C.uchar)(unsafe.Pointer(&data[0])), C.ulong(len(data))
 	var size [4]C.int // width, height, subsampling, colour space
 	if C.tj_header(t.header, h, p, n, &size[0]) != 0 {
@@ -131,7 +155,7 @@ func (t *turbo) jpeg(data []byte) (*Image, error) {
 		}
 	}
 	if channels == 4 {
-		pix = cmykToRGB(pix, hasAdobe(data))
+		pix = cmykToRGB(pix)
 	}
 	return &Image{w, height, pix}, nil
 }
@@ -148,26 +172,14 @@ func (t *turbo) failure(h unsafe.Pointer, data []byte) error {
 	return nil
 }
 
-// hasAdobe reports an Adobe APP14 segment, which means that CMYK is stored inverted.
-func hasAdobe(data []byte) bool {
-	i := bytes.Index(data, []byte("\xff\xee"))
-	return i >= 0 && i+9 <= len(data) && string(data[i+4:i+9]) == "Adobe"
-}
-
-// cmykToRGB is Pillow's conversion (src/libImaging/Convert.c, cmyk2rgb).
-func cmykToRGB(cmyk []uint8, inverted bool) []uint8 {
+// cmykToRGB is Pillow's conversion (src/libImaging/Convert.c, cmyk2rgb) of what JPEG files hold: all inks inverted, as Adobe writes
+// them, which Pillow assumes of every file.
+func cmykToRGB(cmyk []uint8) []uint8 {
 	rgb := make([]uint8, 0, len(cmyk)/4*3)
 	for i := 0; i+4 <= len(cmyk); i += 4 {
 		k := int(cmyk[i+3])
-		if !inverted {
-			k = 255 - k
-		}
 		for _, v := range cmyk[i : i+3] {
-			ink := int(v)
-			if inverted {
-				ink = 255 - ink
-			}
-			product := ink*k + 128
+			product := (255-int(v))*k + 128
 			rgb = append(rgb, uint8(max(0, k-(product>>8+product)>>8)))
 		}
 	}

@@ -70,13 +70,12 @@ func (p Policy) Validate() error {
 
 // stream is a counter-based generator: block c is SHA-256(key, c) read as four little-endian 64-bit words.
 type stream struct {
-	key  [48]byte // "mvp view", seed, image digest... hashed in; see newStream
+	key  [48]byte // seed 8, view index 2, image digest 32, zero 2, counter 4; little-endian
 	next uint32
 	word [4]uint64
 	left int
 }
 
-// newStream keys the generator: 8 bytes seed, 2 bytes index, 32 bytes image digest, all little-endian.
 func newStream(seed uint64, sha [32]byte, index uint16) *stream {
 	s := &stream{}
 	binary.LittleEndian.PutUint64(s.key[:], seed)
@@ -131,9 +130,9 @@ func (p Policy) crop(s *stream, w, h int) View {
 	}
 	cw, ch := w, h
 	if ratio := float64(w) / float64(h); ratio < p.MinRatio {
-		ch = min(h, int(math.RoundToEven(float64(w)/p.MinRatio)))
+		ch = max(1, min(h, int(math.RoundToEven(float64(w)/p.MinRatio))))
 	} else if ratio > p.MaxRatio {
-		cw = min(w, int(math.RoundToEven(float64(h)*p.MaxRatio)))
+		cw = max(1, min(w, int(math.RoundToEven(float64(h)*p.MaxRatio))))
 	}
 	return View{X: int32((w - cw) / 2), Y: int32((h - ch) / 2), W: int32(cw), H: int32(ch)}
 }
