@@ -66,7 +66,7 @@ func epilogueCases(name string, size [3]int, trans [2]bool) (out []testCase) {
 		out = append(out, testCase{fmt.Sprint(name, " ", e), true, func(s *side) {
 			g := s.gemm(size, trans, s.compute)
 			g.Epilogue = e
-			g.Bias = s.in(s.master, n)
+			g.Bias = s.in(s.master, n) // GELUGrad has no use for it
 			switch e {
 			case blas.AddBiasGELU:
 				g.Aux = s.out("Aux", sum, s.compute, m, n)

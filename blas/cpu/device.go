@@ -1,0 +1,269 @@
+// Package cpu is the blas.Device for processors: matrix products by oneDNN where it can be opened at run time, everything
+// else by C kernels compiled for several instruction sets and chosen at run time.
+//
+// One locked thread runs all operations in order, so that one OpenMP team serves the kernels and oneDNN alike. Memory lies
+// outside the Go heap, aligned to 64 bytes. For a given number of threads results are the same to the last bit.
+//
+// MVP_CPU=portable|avx2|avx512 forces the kernels; MVP_ONEDNN names the library's file or folder, or is "off".
+package cpu
+
+/*
+#cgo CFLAGS: -O3 -fopenmp
+#cgo LDFLAGS: -fopenmp -lm
+#include <stdlib.h>
+#include <string.h>
+#include <omp.h>
+#include "kernels.h"
+
+static void *allocate(size_t n) {
+	void *p = aligned_alloc(64, (n + 63) / 64 * 64 + 64);
+	if (p) memset(p, 0, n);
+	return p;
+}
+static void run(kernel *const *table, int op, void **p, const int64_t *n, const double *f) { table[op](p, n, f); }
+static kernel *const *table(int level) { return level == 2 ? mvp_avx512 : level == 1 ? mvp_avx2 : mvp_portable; }
+static int best(void) {
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vl")) return 2;
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sort"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"mvptargets/blas"
+)
+
+// Options choose how a device runs.
+type Options struct {
+	Threads int // 0: one per processor that the affinity mask allows
+}
+
+// Device is a blas.Device on the processor.
+type Device struct {
+	threads int
+	paths   []string
+	detail  string
+	table   **C.kernel
+	dnn     *oneDNN        // nil where the library is missing
+	room    unsafe.Pointer // scratch for products, the worker's
+	roomFor int            // float32 that it holds
+	queue   chan func()
+	done    chan struct{}
+	live    map[*memory]struct{}
+	err     error // first since the last Sync; the worker's
+}
+
+// memory is one allocation; p is nil where there was none to be had.
+type memory struct {
+	p    unsafe.Pointer
+	name string
+	size int
+}
+
+var _ blas.Device = (*Device)(nil)
+
+var paths = []string{"portable", "avx2", "avx512"}
+
+// New starts a device.
+func New(o Options) (*Device, error) {
+	level := int(C.best())
+	if name := os.Getenv("MVP_CPU"); name != "" {
+		want := slices.Index(paths, name)
+		if want < 0 || want > level {
+			return nil, fmt.Errorf("MVP_CPU=%s: this processor offers %s", name, strings.Join(paths[:level+1], ", "))
+		}
+		level = want
+	}
+	d := &Device{threads: o.Threads, table: C.table(C.int(level)), queue: make(chan func(), 256), done: make(chan struct{}),
+		live: map[*memory]struct{}{}}
+	if d.threads <= 0 {
+		d.threads = allowedProcessors()
+	}
+	go d.compute()
+	var err error
+	d.wait(func() {
+		C.omp_set_dynamic(0)
+		C.omp_set_num_threads(C.int(d.threads))
+		d.dnn, err = openDNN()
+	})
+	d.paths = []string{paths[level]}
+	if err != nil {
+		d.detail = fmt.Sprintf("%s kernels, own matrix products because %v", paths[level], err)
+	} else {
+		d.paths = append(d.paths, d.dnn.version)
+		d.detail = fmt.Sprintf("%s kernels, matrix products by %s (%s)", paths[level], d.dnn.version, d.dnn.path)
+	}
+	return d, nil
+}
+
+// allowedProcessors counts the affinity mask, which a container or a job scheduler may have narrowed.
+func allowedProcessors() int {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil || set.Count() == 0 {
+		return runtime.NumCPU()
+	}
+	return set.Count()
+}
+
+// compute is the one thread that computes. It is never unlocked, so the thread and its OpenMP team end with it.
+func (d *Device) compute() {
+	runtime.LockOSThread()
+	for f := range d.queue {
+		f()
+	}
+	close(d.done)
+}
+
+// wait runs f after all that is queued and returns when it is done.
+func (d *Device) wait(f func()) {
+	c := make(chan struct{})
+	d.queue <- func() { f(); close(c) }
+	<-c
+}
+
+// fail keeps the first error. Worker only.
+func (d *Device) fail(op string, err error) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%s: %w", op, err)
+	}
+}
+
+// Info implements blas.Device.
+func (d *Device) Info() blas.Info {
+	return blas.Info{Name: "cpu", Detail: d.detail, Threads: d.threads, Compute: []blas.DType{blas.BF16, blas.F32}, Paths: d.paths}
+}
+
+// Alloc implements blas.Device.
+func (d *Device) Alloc(name string, t blas.DType, shape ...int) blas.Tensor {
+	n := t.Size()
+	for _, s := range shape {
+		n *= s
+	}
+	m := &memory{p: C.allocate(C.size_t(n)), name: name, size: n}
+	if m.p == nil {
+		d.queue <- func() { d.fail("alloc "+name, fmt.Errorf("no memory for %d bytes", n)) }
+	}
+	d.live[m] = struct{}{}
+	return blas.NewTensor(m, t, shape...)
+}
+
+// Free implements blas.Device. The memory goes back after the operations that are still queued.
+func (d *Device) Free(t blas.Tensor) {
+	m, ok := t.Mem().(*memory)
+	if _, live := d.live[m]; !ok || !live {
+		panic(fmt.Sprintf("blas/cpu: free of %v, which is not allocated here", t))
+	}
+	delete(d.live, m)
+	d.queue <- func() { C.free(m.p) }
+}
+
+// Live implements blas.Device.
+func (d *Device) Live() []blas.Allocation {
+	var out []blas.Allocation
+	for m := range d.live {
+		out = append(out, blas.Allocation{Name: m.name, Bytes: m.size})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Upload implements blas.Device.
+func (d *Device) Upload(dst blas.Tensor, src []byte) {
+	if len(src) != dst.Bytes() {
+		panic(fmt.Sprintf("blas/cpu: upload of %d bytes to %v", len(src), dst))
+	}
+	d.wait(func() {
+		if p := address(dst); p != nil {
+			copy(unsafe.Slice((*byte)(p), len(src)), src)
+		}
+	})
+}
+
+// Download implements blas.Device.
+func (d *Device) Download(dst []byte, src blas.Tensor) error {
+	if len(dst) != src.Bytes() {
+		panic(fmt.Sprintf("blas/cpu: download of %v to %d bytes", src, len(dst)))
+	}
+	d.wait(func() {
+		if p := address(src); p != nil {
+			copy(dst, unsafe.Slice((*byte)(p), len(dst)))
+		}
+	})
+	return d.Sync()
+}
+
+// Sync implements blas.Device.
+func (d *Device) Sync() (err error) {
+	d.wait(func() { err, d.err = d.err, nil })
+	return err
+}
+
+// Record implements blas.Device.
+func (d *Device) Record(_ string, issue func()) blas.Program { return blas.Replay(issue) }
+
+// Close implements blas.Device.
+func (d *Device) Close() error {
+	err := d.Sync()
+	d.wait(func() {
+		if d.dnn != nil {
+			d.dnn.close()
+		}
+		C.free(d.room)
+	})
+	close(d.queue)
+	<-d.done
+	for m := range d.live {
+		C.free(m.p)
+	}
+	clear(d.live)
+	return err
+}
+
+// address is where a tensor's first element lies; nil for the zero Tensor and for memory that could not be had.
+func address(t blas.Tensor) unsafe.Pointer {
+	if !t.Ok() || t.Mem().(*memory).p == nil {
+		return nil
+	}
+	return unsafe.Add(t.Mem().(*memory).p, t.Offset()*t.DType().Size())
+}
+
+var errMemory = errors.New("a tensor's memory could not be allocated")
+
+// kernel queues one kernel: its tensors, integers and constants in the order that kernels.h's comments give.
+func (d *Device) kernel(o blas.Op, k int, ts []blas.Tensor, n []int, f ...float64) {
+	o.Check()
+	d.queue <- func() { d.call(o.Name(), k, ts, n, f...) }
+}
+
+// call runs a kernel on the worker.
+func (d *Device) call(name string, k int, ts []blas.Tensor, n []int, f ...float64) {
+	var p [10]unsafe.Pointer
+	var ints [8]C.int64_t
+	var floats [8]C.double
+	for i, t := range ts {
+		if p[i] = address(t); t.Ok() && p[i] == nil {
+			d.fail(name, errMemory)
+			return
+		}
+	}
+	for i, v := range n {
+		ints[i] = C.int64_t(v)
+	}
+	for i, v := range f {
+		floats[i] = C.double(v)
+	}
+	C.run(d.table, C.int(k), &p[0], &ints[0], &floats[0])
+}

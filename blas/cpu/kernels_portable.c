@@ -1,0 +1,8 @@
+#define TABLE mvp_portable
+#define VECTOR_BYTES 16 // one register
+#define TILE_ROWS 4 // of accumulators that fit the register file
+#include "common.h"
+#include "ops.h"
+#include "attention.h"
+#include "train.h"
+#include "table.h"

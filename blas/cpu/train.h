@@ -1,0 +1,207 @@
+// Losses, the optimizer, and what a matrix product needs around it.
+
+// p: Loss, Stats, Pred, Target; n: R, K, type, target type; f: scale
+static void cosine(void **p, const int64_t *n, const double *f) {
+  int64_t K = n[1];
+  float *stats = p[1];
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n[0]; r++) {
+    float x[K], t[K];
+    load(x, p[2], r * K, K, n[2]);
+    load(t, p[3], r * K, K, n[3]);
+    float a = sqrtf(dot(x, x, K)), b = sqrtf(dot(t, t, K));
+    a = 1 / (a < 1e-8f ? 1e-8f : a), b = 1 / (b < 1e-8f ? 1e-8f : b);
+    for (int64_t c = 0; c < K; c++) x[c] *= a, t[c] *= b;
+    stats[3 * r] = dot(x, t, K), stats[3 * r + 1] = a, stats[3 * r + 2] = b;
+  }
+  double sum = 0;
+  for (int64_t r = 0; r < n[0]; r++) sum += 1 - stats[3 * r];
+  *(float *)p[0] += f[0] * sum;
+}
+
+// p: DPred, Stats, Pred, Target; n, f as cosine
+static void cosine_backward(void **p, const int64_t *n, const double *f) {
+  int64_t K = n[1];
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n[0]; r++) {
+    float x[K], t[K], *s = (float *)p[1] + 3 * r;
+    load(x, p[2], r * K, K, n[2]);
+    load(t, p[3], r * K, K, n[3]);
+    for (int64_t c = 0; c < K; c++) x[c] = -(float)f[0] * s[1] * (t[c] * s[2] - s[0] * (x[c] * s[1]));
+    save(p[0], r * K, x, K, n[2]);
+  }
+}
+
+// p: Loss, Pred, Target; n: R, K, type, target type; f: scale, beta
+static void smooth(void **p, const int64_t *n, const double *f) {
+  int64_t K = n[1];
+  float beta = f[1], *rows = scratch(n[0] * 4);
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n[0]; r++) {
+    float x[K], t[K], sum = 0;
+    load(x, p[1], r * K, K, n[2]);
+    load(t, p[2], r * K, K, n[3]);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < K; c++) {
+      float e = fabsf(x[c] - t[c]);
+      sum += e < beta ? e * e / (2 * beta) : e - beta / 2;
+    }
+    rows[r] = sum;
+  }
+  double sum = 0;
+  for (int64_t r = 0; r < n[0]; r++) sum += rows[r];
+  *(float *)p[0] += f[0] * sum;
+  free(rows);
+}
+
+// p: DPred, Pred, Target; n, f as smooth
+static void smooth_backward(void **p, const int64_t *n, const double *f) {
+  int64_t K = n[1];
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n[0]; r++) {
+    float x[K], t[K];
+    load(x, p[1], r * K, K, n[2]);
+    load(t, p[2], r * K, K, n[3]);
+    for (int64_t c = 0; c < K; c++) {
+      float e = (x[c] - t[c]) / (float)f[1];
+      x[c] = (float)f[0] * (e < -1 ? -1 : e > 1 ? 1 : e);
+    }
+    save(p[0], r * K, x, K, n[2]);
+  }
+}
+
+// p: Out, X; n: length. Sums of 4096 in float32, added in double in order.
+static void sumsq(void **p, const int64_t *n, const double *f) {
+  int64_t blocks = (n[0] + 4095) / 4096;
+  float *part = scratch(blocks * 4);
+#pragma omp parallel for schedule(static)
+  for (int64_t b = 0; b < blocks; b++) {
+    const float *x = (float *)p[1] + b * 4096;
+    part[b] = dot(x, x, n[0] - b * 4096 < 4096 ? n[0] - b * 4096 : 4096);
+  }
+  double sum = 0;
+  for (int64_t b = 0; b < blocks; b++) sum += part[b];
+  *(float *)p[0] = sum;
+  free(part);
+}
+
+// p: State (steps, skipped, norm, clip), SumSq; f: largest norm
+static void prepare(void **p, const int64_t *n, const double *f) {
+  float *state = p[0];
+  double norm = sqrt(*(float *)p[1]), clip = f[0] / (norm + 1e-6);
+  int ok = isfinite(norm);
+  state[2] = norm;
+  state[!ok] += 1;
+  state[3] = !ok ? 0 : f[0] > 0 && clip < 1 ? clip : 1;
+}
+
+// p: Param, Grad, M, V, Low, Bounds, Factors, Hyper, State; n: length, segments, low type; f: beta1, beta2, eps
+static void adamw(void **p, const int64_t *n, const double *f) {
+  float *x = p[0], *g = p[1], *m = p[2], *v = p[3], *factors = p[6], *hyper = p[7], *state = p[8];
+  float b1 = f[0], b2 = f[1], r1 = 1 - f[0], r2 = 1 - f[1], eps = f[2], clip = state[3];
+  double c1 = 1 - pow(f[0], state[0]), c2 = 1 - pow(f[1], state[0]);
+  for (int64_t s = 0; s < n[1] && clip != 0; s++) {
+    double lr = (double)hyper[0] * factors[2 * s], wd = (double)hyper[1] * factors[2 * s + 1];
+    float decay = 1 - lr * wd, step = lr / c1, root = 1 / c2;
+    if (lr == 0) continue;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = ((int32_t *)p[5])[s]; i < ((int32_t *)p[5])[s + 1]; i++) {
+      float gi = clip * g[i];
+      m[i] = b1 * m[i] + r1 * gi;
+      v[i] = b2 * v[i] + r2 * gi * gi;
+      x[i] = x[i] * decay - step * m[i] / (sqrtf(v[i] * root) + eps);
+    }
+  }
+  if (!p[4]) return;
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < n[0]; i += CHUNK) save(p[4], i, x + i, n[0] - i < CHUNK ? n[0] - i : CHUNK, n[2]);
+}
+
+// p: Avg, Param; n: length; f: decay
+static void ema(void **p, const int64_t *n, const double *f) {
+  float *a = p[0], *x = p[1], d = f[0], e = 1 - f[0];
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < n[0]; i++) a[i] = d * a[i] + e * x[i];
+}
+
+// p: C (f32 [m, n]), A, B; n: m, n, k, transA, transB, type. The product where oneDNN is missing: blocks of 64 rows by 128
+// columns with their operands converted and padded.
+static void gemm(void **p, const int64_t *n, const double *f) {
+  enum { MB = 64, NB = 128, KB = 256 };
+  int64_t m = n[0], N = n[1], k = n[2], columns = (N + NB - 1) / NB;
+#pragma omp parallel
+  {
+    float *a = scratch((MB * KB + KB * NB + MB * NB) * 4), *b = a + MB * KB, *c = b + KB * NB;
+    for (int64_t i = 0; i < MB * KB + KB * NB; i++) a[i] = 0;
+#pragma omp for schedule(static)
+    for (int64_t job = 0; job < (m + MB - 1) / MB * columns; job++) {
+      int64_t i0 = job / columns * MB, j0 = job % columns * NB, mb = m - i0 < MB ? m - i0 : MB, nb = N - j0 < NB ? N - j0 : NB;
+      memset(c, 0, MB * NB * 4);
+      for (int64_t p0 = 0; p0 < k; p0 += KB) {
+        int64_t kb = k - p0 < KB ? k - p0 : KB;
+        for (int64_t i = 0; i < (n[3] ? kb : mb); i++) // as stored: rows of k if transposed
+          load(a + i * (n[3] ? MB : KB), p[1], n[3] ? (p0 + i) * m + i0 : (i0 + i) * k + p0, n[3] ? mb : kb, n[5]);
+        for (int64_t i = 0; i < (n[4] ? nb : kb); i++) {
+          float x[KB];
+          load(x, p[2], n[4] ? (j0 + i) * k + p0 : (p0 + i) * N + j0, n[4] ? kb : nb, n[5]);
+          if (n[4]) for (int64_t q = 0; q < kb; q++) b[q * NB + i] = x[q];
+          else memcpy(b + i * NB, x, nb * 4);
+        }
+        product(mb, (nb + LANES - 1) / LANES * LANES, kb, a, n[3] ? 1 : KB, n[3] ? MB : 1, b, NB, c, NB, 1);
+      }
+      for (int64_t i = 0; i < mb; i++) memcpy((float *)p[0] + (i0 + i) * N + j0, c + i * NB, nb * 4);
+    }
+    free(a);
+  }
+}
+
+// p: C, product (f32), Bias, Aux, Residual, Keep; n: m, n, epilogue, accumulate, C's type, compute type, rows per factor
+static void epilogue(void **p, const int64_t *n, const double *f) {
+  int64_t N = n[1];
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n[0]; r++) {
+    const float *src = (float *)p[1] + r * N, *bias = p[2];
+    float x[CHUNK], y[CHUNK], keep = p[5] ? ((float *)p[5])[r / n[6]] : 1;
+    for (int64_t c = 0; c < N; c += CHUNK) {
+      int64_t m = N - c < CHUNK ? N - c : CHUNK, at = r * N + c;
+      if (bias) for (int64_t i = 0; i < m; i++) x[i] = src[c + i] + bias[c + i];
+      else memcpy(x, src + c, m * 4);
+      if (n[2] == 2) { // bias+gelu, of Aux as stored
+        save(p[3], at, x, m, n[5]);
+        load(x, p[3], at, m, n[5]);
+        for (int64_t i = 0; i < m; i++) x[i] = gelu(x[i]);
+      } else if (n[2] == 3) {
+        load(y, p[3], at, m, n[5]);
+        for (int64_t i = 0; i < m; i++) x[i] *= gelu_grad(y[i]);
+      } else if (n[2] == 4) {
+        for (int64_t i = 0; i < m; i++) x[i] = ((float *)p[4])[at + i] + keep * x[i];
+      } else if (n[3]) {
+        load(y, p[0], at, m, n[4]);
+        for (int64_t i = 0; i < m; i++) x[i] += y[i];
+      }
+      save(p[0], at, x, m, n[4]);
+    }
+  }
+}
+
+// p: ColSum, A; n: m, k, transA, type
+static void colsum(void **p, const int64_t *n, const double *f) {
+  int64_t m = n[0], k = n[1];
+  float *out = p[0];
+#pragma omp parallel for schedule(static)
+  for (int64_t lo = 0; lo < m; lo += 64) {
+    int64_t w = m - lo < 64 ? m - lo : 64;
+    float sum[64] = {0}, x[CHUNK];
+    if (n[2]) for (int64_t r = 0; r < k; r++) {
+      load(x, p[1], r * m + lo, w, n[3]);
+      for (int64_t i = 0; i < w; i++) sum[i] += x[i];
+    }
+    else for (int64_t i = 0; i < w; i++)
+      for (int64_t c = 0; c < k; c += CHUNK) {
+        int64_t q = k - c < CHUNK ? k - c : CHUNK;
+        load(x, p[1], (lo + i) * k + c, q, n[3]);
+        for (int64_t j = 0; j < q; j++) sum[i] += x[j];
+      }
+    for (int64_t i = 0; i < w; i++) out[lo + i] += sum[i];
+  }
+}
