@@ -118,7 +118,7 @@ func (p Policy) View(sha [32]byte, index uint16, w, h int) View {
 // exactly rounded one, each product rounded by its conversion before it is added, so the box is the same on every machine.
 func (p Policy) crop(s *stream, w, h int) View {
 	area := float64(w) * float64(h)
-	lo, hi := math.Log(p.MinRatio), math.Log(p.MaxRatio)
+	lo, hi := logSmall(p.MinRatio), logSmall(p.MaxRatio)
 	for range 10 {
 		target := area * (p.MinScale + float64(s.float()*(p.MaxScale-p.MinScale)))
 		ratio := expSmall(lo + float64(s.float()*(hi-lo)))
@@ -145,6 +145,17 @@ func expSmall(x float64) float64 {
 		sum += term
 	}
 	return sum
+}
+
+// logSmall is the natural logarithm of 1/16 to 16, 2 artanh((x-1)/(x+1)) by its series in a fixed order, for the same reason.
+func logSmall(x float64) float64 {
+	z := (x - 1) / (x + 1)
+	square, power, sum := z*z, z, 0.0
+	for k := 1; k <= 301; k += 2 {
+		sum += power / float64(k)
+		power *= square
+	}
+	return 2 * sum
 }
 
 // Render writes view v of img, size x size pixels, RGB, into dst. It allocates nothing once its buffers have grown.

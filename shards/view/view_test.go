@@ -3,11 +3,14 @@ package view
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"hash/crc32"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -115,9 +118,7 @@ func TestGoDecoderIsNear(t *testing.T) {
 
 func TestBadImages(t *testing.T) {
 	jpeg, png := photo(t, "rocket.jpg"), photo(t, "chelsea.png")
-	bomb := bytes.Clone(png)
-	copy(bomb[16:], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // 65536 x 65536; Go checks the chunk's CRC first, which is an error too
-	for name, data := range map[string][]byte{"empty": nil, "text": []byte("hello"), "bomb": bomb, "jpeg header only": jpeg[:600],
+	for name, data := range map[string][]byte{"empty": nil, "text": []byte("hello"), "jpeg header only": jpeg[:600],
 		"truncated jpeg": jpeg[:len(jpeg)/2], "truncated png": png[:len(png)/2], "magic only": jpeg[:3]} {
 		for _, d := range []Decoder{NewDecoder(), goDecoder{}} {
 			if img, err := d.Decode(data); err == nil {
@@ -127,15 +128,46 @@ func TestBadImages(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"rocket_exif6.jpg", "rocket_cmyk.jpg", "chelsea_palette.png"} {
-		f.Add(photo(f, name))
-	}
-	d := NewDecoder()
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if img, err := d.Decode(data); err == nil && len(img.Pix) != 3*img.W*img.H {
-			t.Fatalf("%d bytes for %dx%d", len(img.Pix), img.W, img.H)
+// Images of 28672 x 28672 and 16384 x 16384 pixels in a few bytes are refused by their headers, before anything is allocated.
+func TestBombs(t *testing.T) {
+	png := bytes.Clone(format(t, "rgb8.png"))
+	copy(png[16:], []byte{0, 0, 0x40, 0, 0, 0, 0x40, 0})
+	binary.BigEndian.PutUint32(png[29:], crc32.ChecksumIEEE(png[12:29]))
+	jpeg := bytes.Clone(format(t, "444.jpg"))
+	copy(jpeg[bytes.Index(jpeg, []byte("\xff\xc0"))+5:], []byte{0x70, 0, 0x70, 0})
+	for name, data := range map[string][]byte{"png": png, "jpeg": jpeg} {
+		for _, d := range []Decoder{NewDecoder(), goDecoder{}} {
+			if _, err := d.Decode(data); err == nil || !(strings.Contains(err.Error(), "limit") || strings.Contains(err.Error(), "pixel count")) {
+				t.Errorf("%s with %s's decoder: %v", name, d.Family(), err)
+			}
 		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	entries, err := os.ReadDir("testdata/formats")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, e := range entries {
+		f.Add(format(f, e.Name()))
+	}
+	decoders := []Decoder{NewDecoder(), goDecoder{}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		exifOrientation(data)
+		for _, d := range decoders {
+			if img, err := d.Decode(data); err == nil && len(img.Pix) != 3*img.W*img.H {
+				t.Fatalf("%d bytes for %dx%d", len(img.Pix), img.W, img.H)
+			}
+		}
+	})
+}
+
+func FuzzTIFFOrientation(f *testing.F) {
+	f.Add([]byte("II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tiffOrientation(data)
+		xmpOrientation(data)
 	})
 }
 
@@ -182,6 +214,14 @@ func TestExpSmall(t *testing.T) {
 	for x := -2.8; x < 2.8; x += 0.01 {
 		if got, want := expSmall(x), math.Exp(x); math.Abs(got-want) > 1e-14*want {
 			t.Fatalf("exp(%g) = %g, want %g", x, got, want)
+		}
+	}
+}
+
+func TestLogSmall(t *testing.T) {
+	for x := 1. / 16; x <= 16; x *= 1.01 {
+		if got, want := logSmall(x), math.Log(x); math.Abs(got-want) > 1e-14 {
+			t.Fatalf("log(%g) = %g, want %g", x, got, want)
 		}
 	}
 }
