@@ -1,14 +1,117 @@
 package cpu
 
+// #include <stdlib.h>
+// #include "onednn.h"
+import "C"
+
 import (
 	"errors"
+	"fmt"
+	"os"
 	"unsafe"
 
 	"mvptargets/blas"
+	"mvptargets/internal/dynlib"
 )
 
-type oneDNN struct{ path, version string }
+var dnnSpec = dynlib.Spec{Name: "oneDNN", Sonames: []string{"libdnnl.so.3"}, Env: "MVP_ONEDNN",
+	Globs: []string{"onednn/lib/libdnnl.so.3"}, Remedy: "run `make deps`"}
 
-func openDNN() (*oneDNN, error)                                                      { return nil, errors.New("oneDNN is switched off") }
-func (o *oneDNN) close()                                                             {}
-func (o *oneDNN) matmul(g blas.Gemm, c unsafe.Pointer, t blas.DType, add bool) error { return nil }
+// oneDNN holds the library and one primitive per kind of product. It belongs to the worker thread.
+type oneDNN struct {
+	path, version  string
+	api            *C.dnn_api // C memory: the library is called from C
+	engine, stream unsafe.Pointer
+	products       map[productKey]*C.dnn_product
+}
+
+// productKey is all that a primitive depends on.
+type productKey struct {
+	m, n, k           int
+	transA, transB    bool
+	operands, result  blas.DType
+	bias, accumulated bool
+}
+
+func openDNN() (*oneDNN, error) {
+	if os.Getenv(dnnSpec.Env) == "off" {
+		return nil, errors.New("MVP_ONEDNN is off")
+	}
+	lib, err := dnnSpec.Open()
+	if err != nil {
+		return nil, err
+	}
+	api := (*C.dnn_api)(C.calloc(1, C.sizeof_dnn_api))
+	err = lib.Syms(map[string]*unsafe.Pointer{
+		"dnnl_version":                         (*unsafe.Pointer)(unsafe.Pointer(&api.version)),
+		"dnnl_engine_create":                   (*unsafe.Pointer)(unsafe.Pointer(&api.engine_create)),
+		"dnnl_engine_destroy":                  (*unsafe.Pointer)(unsafe.Pointer(&api.engine_destroy)),
+		"dnnl_stream_create":                   (*unsafe.Pointer)(unsafe.Pointer(&api.stream_create)),
+		"dnnl_stream_destroy":                  (*unsafe.Pointer)(unsafe.Pointer(&api.stream_destroy)),
+		"dnnl_stream_wait":                     (*unsafe.Pointer)(unsafe.Pointer(&api.stream_wait)),
+		"dnnl_memory_desc_create_with_strides": (*unsafe.Pointer)(unsafe.Pointer(&api.desc_create)),
+		"dnnl_memory_desc_destroy":             (*unsafe.Pointer)(unsafe.Pointer(&api.desc_destroy)),
+		"dnnl_memory_create":                   (*unsafe.Pointer)(unsafe.Pointer(&api.memory_create)),
+		"dnnl_memory_set_data_handle":          (*unsafe.Pointer)(unsafe.Pointer(&api.memory_set)),
+		"dnnl_memory_destroy":                  (*unsafe.Pointer)(unsafe.Pointer(&api.memory_destroy)),
+		"dnnl_primitive_attr_create":           (*unsafe.Pointer)(unsafe.Pointer(&api.attr_create)),
+		"dnnl_primitive_attr_set_post_ops":     (*unsafe.Pointer)(unsafe.Pointer(&api.attr_set_post_ops)),
+		"dnnl_primitive_attr_destroy":          (*unsafe.Pointer)(unsafe.Pointer(&api.attr_destroy)),
+		"dnnl_post_ops_create":                 (*unsafe.Pointer)(unsafe.Pointer(&api.post_ops_create)),
+		"dnnl_post_ops_append_sum":             (*unsafe.Pointer)(unsafe.Pointer(&api.post_ops_sum)),
+		"dnnl_post_ops_destroy":                (*unsafe.Pointer)(unsafe.Pointer(&api.post_ops_destroy)),
+		"dnnl_matmul_primitive_desc_create":    (*unsafe.Pointer)(unsafe.Pointer(&api.matmul)),
+		"dnnl_primitive_create":                (*unsafe.Pointer)(unsafe.Pointer(&api.primitive_create)),
+		"dnnl_primitive_execute":               (*unsafe.Pointer)(unsafe.Pointer(&api.primitive_execute)),
+		"dnnl_primitive_destroy":               (*unsafe.Pointer)(unsafe.Pointer(&api.primitive_destroy)),
+		"dnnl_primitive_desc_destroy":          (*unsafe.Pointer)(unsafe.Pointer(&api.primitive_desc_destroy)),
+	})
+	if err != nil {
+		C.free(unsafe.Pointer(api))
+		return nil, err
+	}
+	o := &oneDNN{path: lib.Path(), api: api, products: map[productKey]*C.dnn_product{}}
+	v := C.dnn_version_of(api)
+	o.version = fmt.Sprintf("onednn %d.%d.%d", v.major, v.minor, v.patch)
+	if e := C.dnn_open(api, &o.engine, &o.stream); e != 0 {
+		return nil, fmt.Errorf("open %s: %s failed with status %d", o.path, o.version, e)
+	}
+	return o, nil
+}
+
+// matmul is c (+)= op(A)·op(B), plus the bias if g has one; c is of type t.
+func (o *oneDNN) matmul(g blas.Gemm, c unsafe.Pointer, t blas.DType, accumulate bool) error {
+	m, n, k := g.Dims()
+	key := productKey{m, n, k, g.TransA, g.TransB, g.A.DType(), t, g.Bias.Ok(), accumulate}
+	p := o.products[key]
+	if p == nil {
+		p = (*C.dnn_product)(C.calloc(1, C.sizeof_dnn_product))
+		if e := C.dnn_make(o.api, o.engine, p, C.int64_t(m), C.int64_t(n), C.int64_t(k), C.int(flag(g.TransA)), C.int(flag(g.TransB)),
+			dnnType(g.A.DType()), dnnType(t), C.int(flag(key.bias)), C.int(flag(accumulate))); e != 0 {
+			C.free(unsafe.Pointer(p))
+			return fmt.Errorf("%s has no product for %+v: status %d", o.version, key, e)
+		}
+		o.products[key] = p
+	}
+	if e := C.dnn_run(o.api, o.stream, p, address(g.A), address(g.B), address(g.Bias), c); e != 0 {
+		return fmt.Errorf("%s failed with status %d", o.version, e)
+	}
+	return nil
+}
+
+// dnnType is oneDNN's number for a type.
+func dnnType(t blas.DType) C.int {
+	if t == blas.BF16 {
+		return 2
+	}
+	return 3
+}
+
+func (o *oneDNN) close() {
+	for _, p := range o.products {
+		C.dnn_free(o.api, p)
+		C.free(unsafe.Pointer(p))
+	}
+	C.dnn_close(o.api, o.engine, o.stream)
+	C.free(unsafe.Pointer(o.api))
+}
