@@ -1,6 +1,9 @@
 package cpu_test
 
 import (
+	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"mvptargets/blas"
@@ -37,5 +40,50 @@ func TestConformance(t *testing.T) {
 				blastest.Run(t, d, ref.New(), compute)
 			})
 		}
+	}
+}
+
+// TestSameBits runs one step's worth of sums twice: threads may not change their order.
+func TestSameBits(t *testing.T) {
+	run := func() []float64 {
+		d := open(t, "", "")
+		x, g := d.Alloc("x", blas.F32, 197, 64), d.Alloc("g", blas.F32, 64, 64)
+		v := make([]float64, x.Len())
+		for i := range v {
+			v[i] = math.Sin(float64(i))
+		}
+		blas.Set(d, x, v)
+		sum := d.Alloc("sum", blas.F32, 64)
+		for range 3 {
+			d.Gemm(blas.Gemm{C: g, A: x, B: x, TransA: true, Accumulate: true, ColSum: sum})
+		}
+		out, err := blas.Get(d, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if !slices.Equal(run(), run()) {
+		t.Error("two runs differ")
+	}
+}
+
+// TestOutOfMemory asks for more than any machine has: the next Sync tells, and the device goes on.
+func TestOutOfMemory(t *testing.T) {
+	d := open(t, "", "")
+	x := d.Alloc("huge", blas.F32, 1<<44)
+	d.SumSquares(blas.SumSquares{Out: d.Alloc("out", blas.F32, 1), X: x})
+	if err := d.Sync(); err == nil || !strings.Contains(err.Error(), "alloc huge") {
+		t.Errorf("Sync gave %v", err)
+	}
+	if err := d.Sync(); err != nil {
+		t.Errorf("second Sync gave %v", err)
+	}
+}
+
+func TestUnknownPath(t *testing.T) {
+	t.Setenv("MVP_CPU", "sse9")
+	if _, err := cpu.New(cpu.Options{}); err == nil || !strings.Contains(err.Error(), "portable") {
+		t.Errorf("MVP_CPU=sse9 gave %v", err)
 	}
 }
