@@ -1,0 +1,143 @@
+// mvp-extract runs a teacher once over a set of images and writes one feature vector per patch into a target store.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"mvptargets/extract"
+	"mvptargets/extract/teacher"
+	"mvptargets/internal/cli"
+	"mvptargets/shards/view"
+)
+
+func main() {
+	teacher.ProbeChild()
+	cli.Main("mvp-extract", func(ctx context.Context, args []string) error {
+		if len(args) > 0 && args[0] == "inspect" {
+			return inspect(args[1:])
+		}
+		return run(ctx, args)
+	})
+}
+
+const synopsis = `--model clip.onnx --images SRC --out STORE [flags]
+       mvp-extract inspect --model clip.onnx
+
+Runs a CLIP vision tower once over a set of images and writes one feature vector per patch into the target store.
+SRC is a folder of images, a folder with a folder of images per class, or a text file with a path per line and, after a
+tab, a label. What the store has already is not computed again; any number of workers may share it, each with its --part.`
+
+func run(ctx context.Context, args []string) error {
+	f := cli.Flags("mvp-extract", synopsis)
+	f.Libraries = libraries
+	c := extract.Config{Terminal: os.Stderr}
+	f.StringVar(&c.Model, "model", "", "the teacher, an ONNX `file`")
+	f.StringVar(&c.Images, "images", "", "the `source` of images")
+	f.StringVar(&c.Store, "out", "", "the target store, a `folder`; created if absent")
+	f.StringVar(&c.Features, "features", teacher.Hidden, "`what` to store per patch: hidden (the last hidden state) or an output's name")
+	f.IntVar(&c.Views, "views", 1, "views per image, a `number`")
+	kind := f.Enum("view", view.Center, []string{view.Center, view.RRC}, "how views are made: the middle, or random resized crops")
+	minScale := f.Float64("min-scale", 0.2, "least `share` of the image's area in a random crop")
+	seed := f.Uint64("seed", 0, "`number` that random crops are drawn by")
+	provider := f.Enum("provider", teacher.Auto, teacher.Providers(), "what runs the teacher")
+	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
+	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
+	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
+	f.IntVar(&c.Loaders, "loaders", 0, "`threads` that read and decode images; 0: one per core")
+	part := f.String("part", "0/1", "do only part `i/n` of the images, i from 0")
+	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
+	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	for _, required := range []string{"model", "images", "out"} {
+		if !f.IsSet(required) {
+			return cli.Usagef("--%s is missing", required)
+		}
+	}
+	if f.NArg() > 0 {
+		return cli.Usagef("unexpected argument %q; images are given with --images", f.Arg(0))
+	}
+	c.Provider, c.Precision, c.Log = *provider, *precision, f.Logger()
+	var err error
+	if c.Part, err = extract.ParsePart(*part); err != nil {
+		return cli.Usagef("--part: %w", err)
+	}
+	if c.Policy, err = policy(f, *kind, *minScale, *seed); err != nil {
+		return err
+	}
+	if err := check(c); err != nil {
+		return err
+	}
+	sum, err := extract.Run(ctx, c)
+	if sum.Images > 0 {
+		fmt.Println(sum)
+	}
+	return err
+}
+
+// policy builds the view policy. Flags that a policy has no use for are refused, not ignored.
+func policy(f *cli.FlagSet, kind string, minScale float64, seed uint64) (view.Policy, error) {
+	if kind == view.Center {
+		for _, name := range []string{"min-scale", "seed"} {
+			if f.IsSet(name) {
+				return view.Policy{}, cli.Usagef("--%s is for --view rrc", name)
+			}
+		}
+		return view.NewCenter(), nil
+	}
+	p := view.NewRRC(minScale, seed)
+	if err := p.Validate(); err != nil {
+		return p, &cli.UsageError{Err: err}
+	}
+	return p, nil
+}
+
+func check(c extract.Config) error {
+	const maxBatch, maxViews = 4096, 1 << 16
+	switch {
+	case c.Batch < 1 || c.Batch > maxBatch:
+		return cli.Usagef("--batch %d is not within 1..%d", c.Batch, maxBatch)
+	case c.Views < 1 || c.Views > maxViews:
+		return cli.Usagef("--views %d is not within 1..%d", c.Views, maxViews)
+	case c.Views > 1 && c.Policy.Name == view.Center:
+		return cli.Usagef("--views %d of --view center would all be the same; use --view rrc", c.Views)
+	case c.Threads < 0 || c.Loaders < 0:
+		return cli.Usagef("--threads and --loaders must not be negative")
+	case !(c.MaxRejectFraction >= 0 && c.MaxRejectFraction <= 1):
+		return cli.Usagef("--max-reject-fraction %g is not within 0..1", c.MaxRejectFraction)
+	}
+	return nil
+}
+
+func inspect(args []string) error {
+	f := cli.Flags("mvp-extract inspect", "--model clip.onnx\nPrints a model's inputs and outputs, and what --features can give of it.")
+	f.Libraries = libraries
+	model := f.String("model", "", "the teacher, an ONNX `file`")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if *model == "" && f.NArg() == 1 {
+		*model = f.Arg(0)
+	} else if f.NArg() > 0 {
+		return cli.Usagef("unexpected argument %q", f.Arg(0))
+	}
+	if *model == "" {
+		return cli.Usagef("--model is missing")
+	}
+	m, err := teacher.Read(*model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	m.Inspect(os.Stdout)
+	return nil
+}
+
+func libraries() []string {
+	d := view.NewDecoder()
+	return slices.Concat(teacher.Libraries(), []string{d.Family() + " " + d.Version()})
+}

@@ -1,0 +1,164 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mvptargets/extract/teacher"
+	"mvptargets/internal/source"
+	"mvptargets/shards"
+)
+
+// scan lists the part's images in the order of their keys' hashes. Of images with the same key the first counts.
+func (r *run) scan(ctx context.Context) ([]task, error) {
+	var tasks []task
+	found := 0
+	err := r.from.Scan(ctx, func(i source.Item) error {
+		found++
+		if order := orderOf(i.Key); r.Part.has(order) {
+			tasks = append(tasks, task{key: i.Key, label: i.Label, size: i.Size, mtime: i.MTime, order: order, err: i.Err})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if found == 0 {
+		return nil, fmt.Errorf("%s holds no images: no file with a known ending (.jpg, .jpeg, .png, ...) below it", r.Images)
+	}
+	slices.SortStableFunc(tasks, func(a, b task) int {
+		if a.order != b.order {
+			if a.order < b.order {
+				return -1
+			}
+			return 1
+		}
+		if a.key < b.key {
+			return -1
+		} else if a.key > b.key {
+			return 1
+		}
+		return 0
+	})
+	tasks = slices.CompactFunc(tasks, func(a, b task) bool { return a.key == b.key })
+	r.sum.Images = int64(len(tasks))
+	return tasks, nil
+}
+
+// reuse gives each task the views that are still to compute and drops those without any.
+func (r *run) reuse(tasks []task) []task {
+	all := make([]uint16, r.Views)
+	for v := range all {
+		all[v] = uint16(v)
+	}
+	todo := tasks[:0]
+	for _, t := range tasks {
+		t.views = all
+		if image, ok := r.known(t); ok {
+			t.views = nil
+			for _, v := range all {
+				if !r.index.Has(shards.Identity{Key: t.key, Image: image, View: v}) {
+					t.views = append(t.views, v)
+				}
+			}
+			r.sum.Reused += int64(r.Views - len(t.views))
+		}
+		if len(t.views) > 0 {
+			todo = append(todo, t)
+		}
+	}
+	return todo
+}
+
+// known gives the digest of an image that is in the store with this size and time.
+func (r *run) known(t task) ([32]byte, bool) {
+	if r.Rehash || t.err != nil {
+		return [32]byte{}, false
+	}
+	return r.index.Known(t.key, t.size, t.mtime)
+}
+
+// openStore joins the store, or creates it. An existing one knows the layout of its rows; for a new one the model may have
+// to be opened to learn it.
+func (r *run) openStore(ctx context.Context) error {
+	m := shards.Manifest{Producer: r.producer(), Classes: r.from.Classes()}
+	switch existing, err := r.existing(); {
+	case err != nil:
+		return err
+	case existing != nil:
+		old := existing.Manifest()
+		m.Grid, m.Dim, m.CLS = old.Grid, old.Dim, old.CLS
+		if len(m.Classes) > 0 && len(old.Classes) > 0 && !slices.Equal(m.Classes, old.Classes) {
+			return fmt.Errorf("store %s was made from images of other classes (%d, first %s) than %s has (%d, first %s); choose another --out",
+				r.Store, len(old.Classes), old.Classes[0], r.Images, len(m.Classes), m.Classes[0])
+		}
+	default:
+		if err := r.openSession(ctx); err != nil {
+			return err
+		}
+		s := r.session
+		m.Grid, m.Dim, m.CLS = [2]int{s.Grid, s.Grid}, s.Dim, s.HasCLS()
+	}
+	var err error
+	r.store, err = shards.Create(r.Store, m)
+	return err
+}
+
+// existing opens the store if the folder holds one already; nil if not.
+func (r *run) existing() (*shards.Store, error) {
+	if _, err := os.Stat(filepath.Join(r.Store, "store.json")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return shards.Open(r.Store)
+}
+
+// producer is everything that determines a feature's value.
+func (r *run) producer() shards.Producer {
+	p := shards.Producer{
+		Features:  r.feature.Name,
+		Precision: r.Precision,
+		Size:      r.model.Size,
+		Resize:    resizeRule,
+		Mean:      r.model.Mean,
+		Std:       r.model.Std,
+		Decoder:   r.decoder.Family(),
+		Policy:    r.Policy,
+		Encoding:  shards.EncodingF16,
+	}
+	for _, f := range r.model.Files {
+		p.Model = append(p.Model, shards.FileDigest{Name: f.Name, SHA256: f.SHA256})
+	}
+	return p
+}
+
+// resizeRule names how shards/view resizes: Pillow's bicubic filter with antialiasing, 8 bit between the passes.
+const resizeRule = "pillow-bicubic"
+
+// openSession opens the teacher, once.
+func (r *run) openSession(ctx context.Context) error {
+	if r.session != nil {
+		return nil
+	}
+	o := teacher.Options{Provider: r.Provider, Precision: r.Precision, Batch: r.Batch, Threads: r.Threads}
+	if o.Provider == teacher.Auto {
+		chosen, err := teacher.Choose(ctx, r.Log, r.model, r.feature, o)
+		if err != nil {
+			return err
+		}
+		o.Provider = chosen
+	}
+	s, err := r.model.Open(r.feature, o)
+	if err != nil {
+		return err
+	}
+	if n := s.Registers(); n > 0 {
+		r.Log.Info("register tokens are dropped", "registers", n)
+	}
+	r.session = s
+	return nil
+}
