@@ -35,6 +35,9 @@ func TestConformance(t *testing.T) {
 	for _, c := range []struct{ path, dnn string }{{"", ""}, {"avx512", "off"}, {"avx2", "off"}, {"portable", "off"}} {
 		for _, compute := range []blas.DType{blas.F32, blas.BF16} {
 			t.Run(c.path+c.dnn+"/"+compute.String(), func(t *testing.T) {
+				if testing.Short() && c.path != "" {
+					t.Skip("only the best path with -short")
+				}
 				d := open(t, c.path, c.dnn)
 				t.Log(d.Info().Detail)
 				blastest.Run(t, d, ref.New(), compute)
