@@ -1,7 +1,10 @@
 package view
 
 import (
+	"bytes"
 	"encoding/json"
+	"image"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,4 +72,32 @@ func format(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// Thousands of damaged files: an error or an image of the stated size, never a panic, whatever the bytes.
+func TestDamagedFiles(t *testing.T) {
+	entries, err := os.ReadDir("testdata/formats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	decoders := []Decoder{NewDecoder(), goDecoder{}}
+	for range 4000 {
+		e := entries[r.IntN(len(entries))]
+		data := format(t, e.Name())
+		for range 1 + r.IntN(4) {
+			data[r.IntN(len(data))] = byte(r.IntN(256))
+		}
+		if r.IntN(4) == 0 {
+			data = data[:r.IntN(len(data))]
+		}
+		if c, _, err := image.DecodeConfig(bytes.NewReader(data)); err == nil && c.Width*c.Height > 1<<18 {
+			continue // large images take time and show nothing new
+		}
+		for _, d := range decoders {
+			if img, err := d.Decode(data); err == nil && len(img.Pix) != 3*img.W*img.H {
+				t.Fatalf("%s damaged: %d bytes for %dx%d", e.Name(), len(img.Pix), img.W, img.H)
+			}
+		}
+	}
 }

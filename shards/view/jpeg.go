@@ -52,31 +52,6 @@ var turboSpec = dynlib.Spec{Name: "libjpeg-turbo", Sonames: []string{"libturbojp
 type turbo struct {
 	path                                      string
 	init, header, decode, code, text, destroy unsafe.Pointer
-	idle                                      chan unsafe.Pointer // decompressors to use again; a sync.Pool would lose their C memory
-}
-
-// maxIdle is more decompressors than there are cores to use them.
-const maxIdle = 256
-
-func (t *turbo) take() (unsafe.Pointer, error) {
-	select {
-	case h := <-t.idle:
-		return h, nil
-	default:
-	}
-	h := C.tj_init(t.init)
-	if h == nil {
-		return nil, errors.New("libjpeg-turbo: out of memory")
-	}
-	return h, nil
-}
-
-func (t *turbo) give(h unsafe.Pointer) {
-	select {
-	case t.idle <- h:
-	default:
-		C.tj_destroy(t.destroy, h)
-	}
 }
 
 var openTurbo = sync.OnceValues(func() (*turbo, error) {
@@ -84,7 +59,7 @@ var openTurbo = sync.OnceValues(func() (*turbo, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &turbo{path: lib.Path(), idle: make(chan unsafe.Pointer, maxIdle)}
+	t := &turbo{path: lib.Path()}
 	return t, lib.Syms(map[string]*unsafe.Pointer{"tjInitDecompress": &t.init, "tjDecompressHeader3": &t.header,
 		"tjDecompress2": &t.decode, "tjGetErrorCode": &t.code, "tjGetErrorStr2": &t.text, "tjDestroy": &t.destroy})
 })
@@ -126,11 +101,13 @@ const (
 )
 
 func (t *turbo) jpeg(data []byte) (*Image, error) {
-	h, err := t.take()
-	if err != nil {
-		return nil, err
+	// A new decompressor for each file (microseconds): a used one keeps the tables of the files before, and a damaged file would
+	// make it fail on, or decode differently, a good one that comes later.
+	h := C.tj_init(t.init)
+	if h == nil {
+		return nil, errors.New("libjpeg-turbo: out of memory")
 	}
-	defer t.give(h)
+	defer C.tj_destroy(t.destroy, h)
 	p, n := (*C.uchar)(unsafe.Pointer(&data[0])), C.ulong(len(data))
 	var size [4]C.int // width, height, subsampling, colour space
 	if C.tj_header(t.header, h, p, n, &size[0]) != 0 {

@@ -254,15 +254,28 @@ func TestRenderAllocatesNothing(t *testing.T) {
 	}
 }
 
+// The benchmark's unit is one JPEG file of 640 x 427 pixels.
 func BenchmarkDecodeAndView(b *testing.B) {
-	d, data, dst := NewDecoder(), photo(b, "china.jpg"), make([]uint8, 3*224*224)
-	p := NewCenter()
+	d, data, p := NewDecoder(), photo(b, "china.jpg"), NewCenter()
+	b.RunParallel(func(pb *testing.PB) {
+		dst := make([]uint8, 3*224*224)
+		for pb.Next() {
+			img, err := d.Decode(data)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			_ = p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), 224)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	d, data := NewDecoder(), photo(b, "china.jpg")
 	for b.Loop() {
-		img, err := d.Decode(data)
-		if err != nil {
+		if _, err := d.Decode(data); err != nil {
 			b.Fatal(err)
 		}
-		_ = p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), 224)
 	}
 }
 
