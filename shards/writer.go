@@ -214,7 +214,7 @@ func (w *Writer) publishRejects() error {
 	}
 	sum := sha256.Sum256(w.rejects.Bytes())
 	path := filepath.Join(w.store.dir, rejectsDir, hex.EncodeToString(sum[:])+".jsonl")
-	err := atomicfile.Write(path, w.rejects.Bytes())
+	err := atomicfile.Write(path, w.rejects.Bytes(), 0o644)
 	w.rejects.Reset()
 	return err
 }

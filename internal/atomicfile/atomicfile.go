@@ -93,6 +93,9 @@ func (f *File) Write(p []byte) (int, error) {
 // ReadAt reads back what was written.
 func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
 
+// Seek moves the place of the next Write.
+func (f *File) Seek(offset int64, whence int) (int64, error) { return f.f.Seek(offset, whence) }
+
 // Commit publishes the file under the path that was given to Create, replacing what is there.
 func (f *File) Commit() error { return f.CommitAs(f.path) }
 
