@@ -20,14 +20,18 @@ func BenchmarkGemm(b *testing.B) {
 			m, n, k        int
 			transA, transB bool
 			accumulate     bool
+			epilogue       blas.Epilogue
 		}{
-			{"fc1", rows, benchHidden, benchWidth, false, true, false},
-			{"fc1 dX", rows, benchWidth, benchHidden, false, false, false},
-			{"fc1 dW", benchHidden, benchWidth, rows, true, false, true},
+			{"fc1", rows, benchHidden, benchWidth, false, true, false, blas.Plain},
+			{"fc1 gelu", rows, benchHidden, benchWidth, false, true, false, blas.AddBiasGELU},
+			{"fc2 residual", rows, benchWidth, benchHidden, false, true, false, blas.AddResidual},
+			{"fc1 dX", rows, benchWidth, benchHidden, false, false, false, blas.Plain},
+			{"fc2 dX gelu'", rows, benchHidden, benchWidth, false, false, false, blas.GELUGrad},
+			{"fc1 dW", benchHidden, benchWidth, rows, true, false, true, blas.Plain},
 		} {
 			b.Run(c.name+"/"+compute.String(), func(b *testing.B) {
 				d := open(b, "", "")
-				g := blas.Gemm{TransA: c.transA, TransB: c.transB, Accumulate: c.accumulate}
+				g := blas.Gemm{TransA: c.transA, TransB: c.transB, Accumulate: c.accumulate, Epilogue: c.epilogue}
 				shape := func(swap bool, r, c int) []int {
 					if swap {
 						return []int{c, r}
@@ -35,12 +39,15 @@ func BenchmarkGemm(b *testing.B) {
 					return []int{r, c}
 				}
 				result := compute
-				if c.accumulate {
+				if c.accumulate || c.epilogue == blas.AddResidual {
 					result = blas.F32
 				}
 				g.A = d.Alloc("a", compute, shape(c.transA, c.m, c.k)...)
 				g.B = d.Alloc("b", compute, shape(c.transB, c.k, c.n)...)
 				g.C = d.Alloc("c", result, c.m, c.n)
+				g.Residual = d.Alloc("residual", blas.F32, c.m, c.n)
+				g.Bias = d.Alloc("bias", blas.F32, c.n)
+				g.Aux = d.Alloc("aux", compute, c.m, c.n)
 				measure(b, d, g, func() { d.Gemm(g) })
 			})
 		}

@@ -90,3 +90,35 @@ func TestUnknownPath(t *testing.T) {
 		t.Errorf("MVP_CPU=sse9 gave %v", err)
 	}
 }
+
+// TestChunkedEpilogue takes a product of more rows than are kept in the cache at a time: drop path factors, residual and
+// output must stay in step.
+func TestChunkedEpilogue(t *testing.T) {
+	const m, n, per = 600, 4096, 3
+	d := open(t, "", "")
+	a, b := d.Alloc("a", blas.F32, m, 1), d.Alloc("b", blas.F32, n, 1)
+	c, keep := d.Alloc("c", blas.F32, m, n), d.Alloc("keep", blas.F32, m/per)
+	row, one, factors, residual := make([]float64, m), make([]float64, n), make([]float64, m/per), make([]float64, m*n)
+	for i := range row {
+		row[i], factors[i/per] = float64(i), float64(i/per%2)
+	}
+	for i := range residual {
+		one[i%n], residual[i] = 1, float64(i/n%11)
+	}
+	for _, s := range []struct {
+		t blas.Tensor
+		v []float64
+	}{{a, row}, {b, one}, {c, residual}, {keep, factors}} {
+		blas.Set(d, s.t, s.v)
+	}
+	d.Gemm(blas.Gemm{A: a, B: b, TransB: true, C: c, Residual: c, Epilogue: blas.AddResidual, Keep: keep, RowsPer: per})
+	got, err := blas.Get(d, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range got {
+		if want := float64(i/n%11) + factors[i/n/per]*float64(i/n); v != want {
+			t.Fatalf("row %d holds %g, want %g", i/n, v, want)
+		}
+	}
+}

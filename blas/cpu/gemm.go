@@ -52,25 +52,48 @@ func (d *Device) multiply(g blas.Gemm, m, n, k int) {
 		}
 		return
 	}
-	product := d.scratch(m * n)
+	rows := m
+	if !g.TransA {
+		rows = min(m, max(256, productElements/n))
+	}
+	product := d.scratch(rows * n)
 	if product == nil {
 		d.fail(g.Name(), errMemory)
 		return
 	}
-	x := blas.NewTensor(&memory{p: product}, blas.F32, m, n)
-	switch {
-	case d.dnn != nil && k > 0:
+	for lo := 0; lo < m; lo += rows {
+		hi := min(lo+rows, m)
+		part := g
+		if !g.TransA {
+			part.A = g.A.Reshape(m, k).Slice(lo, hi)
+		}
+		for _, t := range []*blas.Tensor{&part.C, &part.Aux, &part.Residual} {
+			if t.Ok() {
+				*t = t.Reshape(m, n).Slice(lo, hi)
+			}
+		}
+		d.rows(part, blas.NewTensor(&memory{p: product}, blas.F32, hi-lo, n), lo)
+	}
+}
+
+// productElements bounds the float32 product that waits for its epilogue, so that it is still in the last-level cache.
+const productElements = 2 << 20
+
+// rows computes some rows of C by way of their float32 product x; first is the number of the first one.
+func (d *Device) rows(g blas.Gemm, x blas.Tensor, first int) {
+	m, n, k := g.Dims()
+	if d.dnn != nil && k > 0 {
 		plain := g
 		plain.Bias = blas.Tensor{}
-		if err := d.dnn.matmul(plain, product, blas.F32, false); err != nil {
+		if err := d.dnn.matmul(plain, address(x), blas.F32, false); err != nil {
 			d.fail(g.Name(), err)
 			return
 		}
-	default:
+	} else {
 		d.call(g.Name(), C.K_GEMM, []blas.Tensor{x, g.A, g.B}, []int{m, n, k, flag(g.TransA), flag(g.TransB), kind(g.A)})
 	}
 	d.call(g.Name(), C.K_EPILOGUE, []blas.Tensor{g.C, x, g.Bias, g.Aux, g.Residual, g.Keep},
-		[]int{m, n, int(g.Epilogue), flag(g.Accumulate), kind(g.C), kind(g.A), g.RowsPer})
+		[]int{m, n, int(g.Epilogue), flag(g.Accumulate), kind(g.C), kind(g.A), g.RowsPer, first})
 }
 
 // scratch is room for n float32, kept for the next call.

@@ -155,13 +155,14 @@ static void gemm(void **p, const int64_t *n, const double *f) {
   }
 }
 
-// p: C, product (f32), Bias, Aux, Residual, Keep; n: m, n, epilogue, accumulate, C's type, compute type, rows per factor
+// p: C, product (f32), Bias, Aux, Residual, Keep; n: m, n, epilogue, accumulate, C's type, compute type, rows per factor, number of the first
+// row
 static void epilogue(void **p, const int64_t *n, const double *f) {
   int64_t N = n[1];
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < n[0]; r++) {
     const float *src = (float *)p[1] + r * N, *bias = p[2];
-    float x[CHUNK], y[CHUNK], keep = p[5] ? ((float *)p[5])[r / n[6]] : 1;
+    float x[CHUNK], y[CHUNK], keep = p[5] ? ((float *)p[5])[(n[7] + r) / n[6]] : 1;
     for (int64_t c = 0; c < N; c += CHUNK) {
       int64_t m = N - c < CHUNK ? N - c : CHUNK, at = r * N + c;
       if (bias) for (int64_t i = 0; i < m; i++) x[i] = src[c + i] + bias[c + i];
