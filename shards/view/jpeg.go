@@ -98,6 +98,7 @@ const (
 	tjPixelRGB, tjPixelCMYK  = 0, 11
 	tjColorCMYK, tjColorYCCK = 3, 4
 	tjErrorWarning           = 0
+	tjSamplingUnknown        = -1 // the header call complains of rare chroma layouts that the decoder can read
 )
 
 func (t *turbo) jpeg(data []byte) (*Image, error) {
@@ -110,7 +111,7 @@ func (t *turbo) jpeg(data []byte) (*Image, error) {
 	defer C.tj_destroy(t.destroy, h)
 	p, n := (*C.uchar)(unsafe.Pointer(&data[0])), C.ulong(len(data))
 	var size [4]C.int // width, height, subsampling, colour space
-	if C.tj_header(t.header, h, p, n, &size[0]) != 0 {
+	if C.tj_header(t.header, h, p, n, &size[0]) != 0 && size[2] != tjSamplingUnknown {
 		if err := t.failure(h, data); err != nil {
 			return nil, err
 		}

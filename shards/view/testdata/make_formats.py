@@ -54,6 +54,9 @@ def jpegs(image):
                           "restart": {"restart_marker_blocks": 2}, "rgb": {"keep_rgb": True}}.items():
         save(f"{name}.jpg", jpeg(image, **options))
     save("grey.jpg", jpeg(image.convert("L")))
+    odd = bytearray(jpeg(image, subsampling="4:4:4"))
+    odd[odd.find(b"\xff\xc0") + 14] = 0x12  # the first chroma plane twice as tall as the luma: a layout without a name
+    save("odd.jpg", bytes(odd))
 
     cmyk = jpeg(image.convert("CMYK"))
     adobe = cmyk.find(b"\xff\xee")
