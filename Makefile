@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race lint clean
+.PHONY: help deps build test race bench-step lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,10 @@ test: deps ## run the tests
 
 race: ## run the tests of the pure Go packages under the race detector
 	$(GO) test -race ./blas/... ./internal/... ./student/...
+
+bench-step: ## time the student's training step on this processor, float32 and bf16
+	$(GO) run ./internal/bench/step --dtype f32
+	$(GO) run ./internal/bench/step --dtype bf16
 
 lint: ## gofmt and go vet
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }
