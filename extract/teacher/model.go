@@ -189,7 +189,9 @@ func (m *Model) findPatch() int {
 				image[out] = true
 			}
 		case "Conv":
-			kernel, stride := n.ints("kernel_shape"), n.ints("strides")
+			shape, _ := n.attribute("kernel_shape")
+			strides, _ := n.attribute("strides")
+			kernel, stride := shape.ints, strides.ints
 			if len(kernel) == 0 && len(n.inputs) > 1 {
 				if t := m.graph.tensors[n.inputs[1]]; t != nil && len(t.dims) == 4 {
 					kernel = t.dims[2:]

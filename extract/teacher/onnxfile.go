@@ -1,6 +1,7 @@
 package teacher
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -22,13 +23,15 @@ type onnxNode struct {
 	inputs  []string
 	outputs []string
 	attrs   [][]byte // AttributeProto messages, read on demand
+	raw     []byte   // the whole NodeProto
 }
 
 type onnxTensor struct {
 	name     string
 	elem     ElemType
 	dims     []int64
-	external string // location of the data, "" where it is in the file
+	ints     []int64 // the values of a short list of int64, such as an index or axes
+	external string  // location of the data, "" where it is in the file
 }
 
 // Bounds on what a file may make us hold. Real vision towers have a few thousand nodes.
@@ -155,7 +158,7 @@ func (p *parser) parseGraph(b []byte, depth int) error {
 
 // parseNode reads a NodeProto.
 func (p *parser) parseNode(b []byte, depth int) error {
-	var n onnxNode
+	n := onnxNode{raw: b}
 	err := fields(b, func(num protowire.Number, f field) error {
 		if f.bytes == nil {
 			return nil
@@ -212,14 +215,22 @@ func (p *parser) parseAttribute(b []byte, depth int) error {
 func (p *parser) parseTensor(b []byte) (*onnxTensor, error) {
 	t := &onnxTensor{}
 	location, outside := "", false
+	var raw []byte
 	err := fields(b, func(num protowire.Number, f field) (err error) {
 		switch num {
 		case 1:
 			t.dims, err = appendInts(t.dims, f, maxDims)
 		case 2:
 			t.elem = ElemType(f.varint)
+		case 7:
+			t.ints, err = appendInts(t.ints, f, maxDims)
+			if err != nil { // a long list is none that we read
+				t.ints, err = nil, nil
+			}
 		case 8:
 			t.name, err = p.text(f.bytes)
+		case 9:
+			raw = f.bytes
 		case 13:
 			location, err = p.parseLocation(f.bytes, location)
 		case 14:
@@ -227,8 +238,18 @@ func (p *parser) parseTensor(b []byte) (*onnxTensor, error) {
 		}
 		return err
 	})
-	if err != nil || !outside {
+	if err != nil {
 		return t, err
+	}
+	if t.elem != Int64 {
+		t.ints = nil
+	} else if len(raw) > 0 && len(raw) <= 8*maxDims {
+		for ; len(raw) >= 8; raw = raw[8:] {
+			t.ints = append(t.ints, int64(binary.LittleEndian.Uint64(raw)))
+		}
+	}
+	if !outside {
+		return t, nil
 	}
 	if location == "" {
 		return nil, fmt.Errorf("tensor %q is stored outside the file, but not said where", t.name)
@@ -333,23 +354,36 @@ func (p *parser) parseShape(b []byte) ([]Dim, error) {
 	return dims, err
 }
 
-// ints reads a node's attribute of type INTS; nil where it is absent.
-func (n *onnxNode) ints(name string) []int64 {
-	for _, a := range n.attrs {
+// attribute reads one of a node's attributes: i, the values of ints, t.
+func (n *onnxNode) attribute(name string) (a onnxAttribute, ok bool) {
+	for _, raw := range n.attrs {
 		var key string
-		var list []int64
-		err := fields(a, func(num protowire.Number, f field) (err error) {
+		a = onnxAttribute{}
+		err := fields(raw, func(num protowire.Number, f field) (err error) {
 			switch num {
 			case 1:
 				key = string(f.bytes)
+			case 2:
+				a.float = math.Float32frombits(uint32(f.varint))
+			case 3:
+				a.i = int64(f.varint)
+			case 5:
+				a.tensor, err = (&parser{graph: &onnxGraph{}, seen: map[string]bool{}}).parseTensor(f.bytes)
 			case 8:
-				list, err = appendInts(list, f, maxDims)
+				a.ints, err = appendInts(a.ints, f, maxDims)
 			}
 			return err
 		})
 		if err == nil && key == name {
-			return list
+			return a, true
 		}
 	}
-	return nil
+	return onnxAttribute{}, false
+}
+
+type onnxAttribute struct {
+	i      int64
+	float  float32
+	ints   []int64
+	tensor *onnxTensor
 }

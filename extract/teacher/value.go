@@ -10,6 +10,7 @@ type ElemType int32
 
 const (
 	Float32 ElemType = 1
+	Int64   ElemType = 7
 	Float16 ElemType = 10
 )
 
