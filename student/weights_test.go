@@ -1,0 +1,68 @@
+package student
+
+import (
+	"math"
+	"path/filepath"
+	"testing"
+
+	"mvptargets/blas"
+)
+
+// Three steps, saved to files, loaded into a model with other weights, and two more: the losses are those of five steps in one go,
+// to the last bit.
+func TestStateInFilesContinuesExactly(t *testing.T) {
+	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
+		run := func(m *Model, steps int) (losses []float64) {
+			for range steps {
+				m.BeginStep()
+				m.MicroStep()
+				m.EndStep(Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 0.3}, 1e-2, 0.05)
+				r, err := m.Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				losses = append(losses, r.Loss)
+			}
+			return losses
+		}
+		m, _ := goldenModel(t, compute)
+		defer m.Close()
+		run(m, 3)
+		dir := t.TempDir()
+		model, state := filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "state.safetensors")
+		save := func(path string, get func() (*TensorFile, error)) {
+			f, err := get()
+			if err == nil {
+				err = WriteTensors(path, f)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		save(model, m.Weights)
+		save(state, m.OptimizerState)
+		want := run(m, 2)
+
+		other, _ := goldenModel(t, compute)
+		defer other.Close()
+		load := func(path string, set func(*TensorFile) error) {
+			f, err := ReadTensors(path)
+			if err == nil {
+				err = set(f)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		load(model, other.SetWeights)
+		load(state, other.SetOptimizerState)
+		for i, got := range run(other, 2) {
+			if math.Float64bits(got) != math.Float64bits(want[i]) {
+				t.Errorf("%s: step %d after loading has loss %v, without it %v", compute, i, got, want[i])
+			}
+		}
+		if err := other.SetWeights(&TensorFile{}); err == nil {
+			t.Error("weights of another model are taken")
+		}
+	}
+}
