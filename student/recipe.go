@@ -114,8 +114,8 @@ func (r *Recipe) set(setting string) error {
 		return errors.New("want section.key=value, such as optimizer.lr=1e-3")
 	}
 	line := strings.TrimSpace(key) + " = " + strings.TrimSpace(value)
-	var any map[string]any
-	if toml.Unmarshal([]byte(line), &any) != nil {
+	var parsed map[string]any
+	if toml.Unmarshal([]byte(line), &parsed) != nil {
 		line = fmt.Sprintf("%s = %q", strings.TrimSpace(key), strings.TrimSpace(value))
 	}
 	return r.merge([]byte(line))
