@@ -38,7 +38,7 @@ def main(store):
         assert table.schema.metadata[b"mvp.producer_id"].decode() == manifest["producer_id"], f"{path}: another producer"
         table.validate(full=True)
         features = np.concatenate([c.flatten().to_numpy(zero_copy_only=False) for c in table["patches"].chunks])
-        assert np.isfinite(features).all() and features.std() > 0, f"{path}: features are not finite, or all alike"
+        assert np.isfinite(features).all() and features.astype(np.float32).std() > 0, f"{path}: features are not finite, or all alike"
         rows += table.num_rows
     assert rows, f"{store}: no rows"
     print(f"{store}: {rows} rows, {manifest['grid']} patches of {manifest['dim']}: pyarrow reads all of it")
