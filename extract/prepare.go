@@ -121,6 +121,7 @@ func (r *run) existing() (*shards.Store, error) {
 func (r *run) producer() shards.Producer {
 	p := shards.Producer{
 		Features:  r.feature.Name,
+		GraphEdit: r.feature.GraphEdit(),
 		Precision: r.Precision,
 		Size:      r.model.Size,
 		Resize:    resizeRule,

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&c.Model, "model", "", "the teacher, an ONNX `file`")
 	f.StringVar(&c.Images, "images", "", "the `source` of images")
 	f.StringVar(&c.Store, "out", "", "the target store, a `folder`; created if absent")
-	f.StringVar(&c.Features, "features", teacher.Hidden, "`what` to store per patch: hidden (the last hidden state) or an output's name")
+	f.StringVar(&c.Features, "features", teacher.Projected, "`what` to store per patch: projected, normed, hidden or an output's name; see inspect")
 	f.IntVar(&c.Views, "views", 1, "views per image, a `number`")
 	kind := f.Enum("view", view.Center, []string{view.Center, view.RRC}, "how views are made: the middle, or random resized crops")
 	minScale := f.Float64("min-scale", 0.2, "least `share` of the image's area in a random crop")

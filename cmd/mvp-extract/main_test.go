@@ -122,9 +122,9 @@ func TestRunAndReuse(t *testing.T) {
 func TestInspectHelpAndVersion(t *testing.T) {
 	needsLibrary(t)
 	for want, args := range map[string][]string{
-		"--features  hidden: output last_hidden_state": {"inspect", "--model", tower},
-		"usage: mvp-extract --model clip.onnx":         {"--help"},
-		"  onnxruntime /":                              {"--version"},
+		"            projected: the projection image_embeds applied to all tokens, class token + 4x4 patches of 8 numbers": {"inspect", "--model", tower},
+		"usage: mvp-extract --model clip.onnx": {"--help"},
+		"  onnxruntime /":                      {"--version"},
 	} {
 		if status, stdout, stderr := program(t, nil, args...); status != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("%q: status %d, %q, %q", args, status, stdout, stderr)

@@ -4,14 +4,17 @@ import (
 	"fmt"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"mvptargets/internal/half"
 )
 
 // Batch holds the pixels and features of Options.Batch images, outside the Go heap, since onnxruntime keeps pointers into
 // both while the batch lives. Different rows may be written at the same time.
 type Batch struct {
 	s          *Session
-	in, out    *ort.Tensor[float32]
-	pixels     region // float32 [Batch, 3, Size, Size]
+	in         ort.Value
+	out        *ort.Tensor[float32]
+	pixels     region // float32 or float16 [Batch, 3, Size, Size], as the model takes it
 	features   region // float32 [Batch, Tokens, Dim]
 	pixelRow   int    // numbers per image
 	featureRow int
@@ -29,18 +32,38 @@ func (s *Session) NewBatch() (*Batch, error) {
 }
 
 func (b *Batch) allocate() (err error) {
-	n, side := b.s.Batch, int64(b.s.model.Size)
-	if b.pixels, err = newRegion(n * b.pixelRow * 4); err != nil {
+	n := b.s.Batch
+	if b.in, b.pixels, err = b.s.model.newInput(int64(n)); err != nil {
 		return err
 	}
 	if b.features, err = newRegion(n * b.featureRow * 4); err != nil {
 		return err
 	}
-	if b.in, err = ort.NewTensor(ort.NewShape(int64(n), 3, side, side), b.pixels.float32s()); err != nil {
-		return err
-	}
 	b.out, err = ort.NewTensor(ort.NewShape(int64(n), int64(b.s.Tokens), int64(b.s.Dim)), b.features.float32s())
 	return err
+}
+
+// newInput allocates n images of the type that the model takes.
+func (m *Model) newInput(n int64) (ort.Value, region, error) {
+	shape := ort.NewShape(n, 3, int64(m.Size), int64(m.Size))
+	width := 4
+	if m.Input.Elem == Float16 {
+		width = 2
+	}
+	pixels, err := newRegion(int(shape.FlattenedSize()) * width)
+	if err != nil {
+		return nil, nil, err
+	}
+	var v ort.Value
+	if width == 2 {
+		v, err = ort.NewCustomDataTensor(shape, pixels, ort.TensorElementDataTypeFloat16)
+	} else {
+		v, err = ort.NewTensor(shape, pixels.float32s())
+	}
+	if err != nil {
+		pixels.free()
+	}
+	return v, pixels, err
 }
 
 // Free gives the memory back; the batch must not be running.
@@ -59,14 +82,31 @@ func (b *Batch) Free() {
 
 // SetPixels normalizes an RGB image [Size, Size, 3] into row i.
 func (b *Batch) SetPixels(i int, rgb []uint8) {
-	plane := b.pixelRow / 3
-	row := b.pixels.float32s()[i*b.pixelRow : (i+1)*b.pixelRow]
+	if b.s.model.Input.Elem == Float16 {
+		setPixels(b.pixels.uint16s()[i*b.pixelRow:(i+1)*b.pixelRow], rgb, &b.s.halfTable)
+	} else {
+		setPixels(b.pixels.float32s()[i*b.pixelRow:(i+1)*b.pixelRow], rgb, &b.s.table)
+	}
+}
+
+// setPixels turns [H, W, 3] grey levels into [3, H, W] numbers by a table per channel.
+func setPixels[T float32 | uint16](row []T, rgb []uint8, t *[3][256]T) {
+	plane := len(row) / 3
 	red, green, blue := row[:plane], row[plane:2*plane], row[2*plane:]
-	t := &b.s.table
 	rgb = rgb[:3*plane]
 	for p := range red {
 		red[p], green[p], blue[p] = t[0][rgb[3*p]], t[1][rgb[3*p+1]], t[2][rgb[3*p+2]]
 	}
+}
+
+// halves rounds a table to float16.
+func halves(table *[3][256]float32) (h [3][256]uint16) {
+	for c := range h {
+		for v := range h[c] {
+			h[c][v] = half.F16(table[c][v])
+		}
+	}
+	return h
 }
 
 // Patches gives row i's patch features, [Grid*Grid, Dim] in raster order, valid until the next Run.

@@ -34,14 +34,14 @@ func (m *Model) Inspect(w io.Writer) {
 	line("std", "%v (%s)", m.Std, from)
 	features := m.Features()
 	if len(features) == 0 {
-		line("--features", "none: no output has a value per token")
+		line("--features", "none: no output has a value per token, and no head of a CLIP tower was found")
 	}
 	for i, f := range features {
 		label := ""
 		if i == 0 {
 			label = "--features"
 		}
-		line(label, "%s: output %v%s", f.Name, f.Output, m.describeTokens(f))
+		line(label, "%s: %s%s", f.Name, f.How, m.describeTokens(f))
 	}
 }
 

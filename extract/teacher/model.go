@@ -11,29 +11,31 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // Model is an ONNX file that was found to be a vision tower.
 type Model struct {
 	Path    string
 	Files   []File // the model file, then its external-data files by name
-	Input   Value  // float32 [N, 3, Size, Size]
+	Input   Value  // float32 or float16 [N, 3, Size, Size]
 	Outputs []Value
 	Size    int // side of the input image in pixels
 	Patch   int // side of a patch in pixels, 0 where no patch embedding was found in the graph
 	Preprocessing
 
-	graph *onnxGraph
-	bytes region
+	graph  *onnxGraph
+	bytes  []byte // of the file, at the start of memory
+	memory region // with room for an edit behind the file
 }
 
 // File is a file that a model is made of, with the SHA-256 of its bytes in hex. The model file itself is named "model", so
 // that renaming it changes nothing; an external-data file has the name by which the model refers to it.
 type File struct{ Name, SHA256 string }
 
-// maxModelBytes is protobuf's own limit.
-const maxModelBytes = math.MaxInt32
+const (
+	maxModelBytes = math.MaxInt32 // protobuf's own limit
+	roomForEdit   = 1 << 20       // an edit is a few nodes
+)
 
 // Read reads an ONNX file and finds out what it is. Errors are one line and name the file.
 func Read(path string) (*Model, error) {
@@ -46,7 +48,7 @@ func Read(path string) (*Model, error) {
 }
 
 // Close gives the file's bytes back. Sessions opened from the model live on.
-func (m *Model) Close() { m.bytes.free() }
+func (m *Model) Close() { m.memory.free() }
 
 func (m *Model) read() error {
 	digest, err := m.load()
@@ -95,10 +97,10 @@ func (m *Model) load() (string, error) {
 	if info.Size() > maxModelBytes {
 		return "", fmt.Errorf("%s has %d bytes, more than ONNX allows in one file; export the weights as external data", m.Path, info.Size())
 	}
-	if m.bytes, err = newRegion(int(info.Size())); err != nil {
+	if m.memory, err = newRegion(int(info.Size()) + roomForEdit); err != nil {
 		return "", err
 	}
-	m.bytes = m.bytes[:info.Size()]
+	m.bytes = m.memory[:info.Size()]
 	if _, err := io.ReadFull(f, m.bytes); err != nil {
 		return "", fmt.Errorf("%s: %w", m.Path, err)
 	}
@@ -148,8 +150,8 @@ func (m *Model) checkInput() error {
 	if len(inputs) != 1 || len(v.Dims) != 4 || (v.Dims[1].N != 3 && v.Dims[1].N != 0) {
 		return fmt.Errorf("%s is no vision tower: it takes %s, not one image batch float32[N,3,H,W]; export the vision half alone", m.Path, list(inputs))
 	}
-	if v.Elem != Float32 {
-		return fmt.Errorf("%s takes %v; only float32 pixels are supported: export it in float32", m.Path, v)
+	if v.Elem != Float32 && v.Elem != Float16 {
+		return fmt.Errorf("%s takes %v; only float32 and float16 pixels are supported: export it in float32", m.Path, v)
 	}
 	return nil
 }
@@ -203,64 +205,4 @@ func (m *Model) findPatch() int {
 		}
 	}
 	return 0
-}
-
-// Feature is what --features selects.
-type Feature struct {
-	Name   string // "hidden", or an output's name
-	Output Value  // float32 [N, tokens, dim]
-}
-
-// Hidden is the --features word for the tower's last hidden state.
-const Hidden = "hidden"
-
-// Features lists what --features can give.
-func (m *Model) Features() []Feature {
-	var found []Feature
-	hidden := m.hiddenOutput()
-	for i, v := range m.Outputs {
-		switch {
-		case !perToken(v):
-		case i == hidden:
-			found = append([]Feature{{Hidden, v}}, found...)
-		default:
-			found = append(found, Feature{v.Name, v})
-		}
-	}
-	return found
-}
-
-func perToken(v Value) bool { return len(v.Dims) == 3 }
-
-// hiddenOutput finds the last hidden state: by Hugging Face's name, else the only output with a value per token.
-func (m *Model) hiddenOutput() int {
-	only, count := -1, 0
-	for i, v := range m.Outputs {
-		if perToken(v) {
-			if v.Name == "last_hidden_state" {
-				return i
-			}
-			only, count = i, count+1
-		}
-	}
-	if count == 1 {
-		return only
-	}
-	return -1
-}
-
-// Feature finds what --features name asks for.
-func (m *Model) Feature(name string) (Feature, error) {
-	known := m.Features()
-	var names []string
-	for _, f := range known {
-		if f.Name == name || f.Output.Name == name {
-			return f, nil
-		}
-		names = append(names, f.Name)
-	}
-	if len(known) == 0 {
-		return Feature{}, fmt.Errorf("%s gives no features per patch: its outputs are %s; export it with last_hidden_state among its outputs", m.Path, list(m.Outputs))
-	}
-	return Feature{}, fmt.Errorf("%s does not offer --features %s; it offers %s", m.Path, name, strings.Join(names, ", "))
 }

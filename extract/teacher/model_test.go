@@ -115,10 +115,10 @@ func TestReadErrors(t *testing.T) {
 }
 
 func TestFeatureErrors(t *testing.T) {
-	if _, err := read(t, "testdata/pooled.onnx").Feature(Hidden); err == nil || !strings.Contains(err.Error(), "gives no features per patch: its outputs are image_embeds float32[batch,8]") {
-		t.Errorf("pooled: %v", err)
+	if _, err := read(t, "testdata/logits.onnx").Feature(Hidden); err == nil || !strings.Contains(err.Error(), "gives no features per patch: its outputs are logits float32[batch,3]") {
+		t.Errorf("logits: %v", err)
 	}
-	if _, err := read(t, "testdata/tower.onnx").Feature("logits"); err == nil || !strings.Contains(err.Error(), "does not offer --features logits; it offers hidden") {
+	if _, err := read(t, "testdata/tower.onnx").Feature("logits"); err == nil || !strings.Contains(err.Error(), "does not offer --features logits; it offers hidden, normed, projected") {
 		t.Errorf("logits: %v", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestInspect(t *testing.T) {
 
 // Hostile files must give an error or a model, never a panic or a huge allocation.
 func FuzzParseONNX(f *testing.F) {
-	for _, name := range []string{"overflow.onnx", "external.onnx"} {
+	for _, name := range []string{"overflow.onnx", "external.onnx", "pooled.onnx", "openclip.onnx"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -184,8 +184,14 @@ func FuzzParseONNX(f *testing.F) {
 		if err != nil {
 			return
 		}
-		m := &Model{graph: g, Size: 224}
+		m := &Model{graph: g, Size: 224, Outputs: g.outputs}
 		m.findPatch()
-		list(g.inputs)
+		for _, f := range m.Features() {
+			if f.edit != nil {
+				if _, err := parseONNX(append(data[:len(data):len(data)], f.edit.suffix()...)); err != nil {
+					t.Errorf("%s: the edited graph is none: %v", f.Name, err)
+				}
+			}
+		}
 	})
 }

@@ -30,3 +30,8 @@ func (r *region) free() {
 func (r region) float32s() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(r))), len(r)/4)
 }
+
+// uint16s sees the region as numbers of 16 bits.
+func (r region) uint16s() []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(r))), len(r)/2)
+}

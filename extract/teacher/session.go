@@ -26,6 +26,8 @@ type Session struct {
 	model   *Model
 	session *ort.DynamicAdvancedSession
 	table   [3][256]float32
+
+	halfTable [3][256]uint16 // the same in float16
 }
 
 // Open loads the provider's library and compiles the model. Errors are one line and name the file or library.
@@ -40,13 +42,11 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 	if o.Threads <= 0 {
 		o.Threads = runtime.NumCPU()
 	}
-	if f.Output.Elem != Float32 {
-		return nil, fmt.Errorf("output %v of %s is not float32; export it in float32", f.Output, m.Path)
-	}
 	if err := load(p.library); err != nil {
 		return nil, err
 	}
 	s := &Session{Options: o, Feature: f, model: m, table: m.normalization()}
+	s.halfTable = halves(&s.table)
 	if err := keepSignalStack(func() error { return s.compile(p) }); err != nil {
 		return nil, fmt.Errorf("%s on provider %s: %w", m.Path, p.name, err)
 	}
@@ -84,7 +84,7 @@ func (s *Session) compile(p provider) error {
 			return fmt.Errorf("%w; %s", err, libraryRemedy)
 		}
 	}
-	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(s.model.bytes, []string{s.model.Input.Name}, []string{s.Feature.Output.Name}, options)
+	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(s.Feature.model(s.model), []string{s.model.Input.Name}, []string{s.Feature.Output.Name}, options)
 	return err
 }
 
@@ -112,11 +112,11 @@ func (s *Session) findLayout() error {
 
 // measureOutput runs one black image to learn a shape that the graph leaves open.
 func (s *Session) measureOutput() error {
-	side := int64(s.model.Size)
-	in, err := ort.NewEmptyTensor[float32](ort.NewShape(1, 3, side, side))
+	in, pixels, err := s.model.newInput(1)
 	if err != nil {
 		return err
 	}
+	defer pixels.free()
 	defer in.Destroy()
 	outputs := []ort.Value{nil}
 	if err := s.session.Run([]ort.Value{in}, outputs); err != nil {

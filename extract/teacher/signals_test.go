@@ -19,7 +19,7 @@ func TestProvidersLeaveTheSignalStackAlone(t *testing.T) {
 	}
 	for _, c := range cases {
 		before := current()
-		s := open(t, "tower.onnx", c.Options)
+		s := open(t, "tower.onnx", Hidden, c.Options)
 		if after := current(); after != before {
 			t.Errorf("%s: the signal stack was %+v and is %+v", c.Provider, before, after)
 		}
