@@ -10,6 +10,7 @@ import (
 const (
 	drawMask uint64 = iota + 1
 	drawDropPath
+	drawOrder
 )
 
 // stream is the generator for one purpose at one place of a run: a function of the seed and of the counters (step, sample) alone.
