@@ -1,0 +1,44 @@
+package arrowfile
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Features look random to a matcher: what zstd can gain on them is the skew of their bytes, by Huffman coding. So the
+// fastest matcher is chosen and told to code literals even where it finds no matches. Frames carry no checksum: the digest
+// that a store keeps of each message covers them.
+var encoder = sync.OnceValue(func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
+		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+	if err != nil {
+		panic("arrowfile: zstd options: " + err.Error())
+	}
+	return e
+})
+
+// The decoder never writes beyond the capacity it is given.
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		panic("arrowfile: zstd options: " + err.Error())
+	}
+	return d
+})
+
+// compress appends src as a zstd frame to dst.
+func compress(dst, src []byte) []byte { return encoder().EncodeAll(src, dst) }
+
+// decompress fills dst with the content of the frames in src, which must be as long as dst.
+func decompress(dst, src []byte) error {
+	out, err := decoder().DecodeAll(src, dst[:0:len(dst)])
+	if err != nil {
+		return fmt.Errorf("zstd: %w", err)
+	}
+	if len(out) != len(dst) {
+		return fmt.Errorf("zstd: %d bytes where %d were announced", len(out), len(dst))
+	}
+	return nil
+}
