@@ -25,9 +25,10 @@ bench-step: ## time the student's training step on this processor, float32 and b
 	$(GO) run ./internal/bench/step --dtype f32
 	$(GO) run ./internal/bench/step --dtype bf16
 
-lint: ## gofmt and go vet
+lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }
 	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 clean: ## remove what was built; .deps/ stays
 	rm -rf bin build demo
