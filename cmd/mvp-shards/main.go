@@ -14,11 +14,12 @@ import (
 	"mvptargets/shards"
 )
 
-const synopsis = `ls|stat|verify STORE
+const synopsis = `ls|stat|verify|show STORE
 
 ls      one line per shard: name, batches, rows, bytes
 stat    what the store holds, what made it, what it takes on disk
-verify  reads every byte and compares it with names, digests and index`
+verify  reads every byte and compares it with names, digests and index
+show    pictures of stored views beside their features; see mvp-shards show --help`
 
 func main() {
 	cli.Main("mvp-shards", func(ctx context.Context, args []string) error {
@@ -27,6 +28,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 && args[0] == "show" {
+		return show(args[1:], out)
+	}
 	f := cli.Flags("mvp-shards", synopsis)
 	if err := f.Parse(args); err != nil {
 		return err
@@ -37,7 +41,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	commands := map[string]func(context.Context, *cli.FlagSet, *shards.Store, io.Writer) error{"ls": list, "stat": stat, "verify": verify}
 	command, ok := commands[f.Arg(0)]
 	if !ok {
-		return cli.Usagef("unknown command %q: use ls, stat or verify", f.Arg(0))
+		return cli.Usagef("unknown command %q: use ls, stat, verify or show", f.Arg(0))
 	}
 	s, err := shards.Open(f.Arg(1))
 	if err != nil {
