@@ -16,6 +16,7 @@ type task struct {
 	key         string
 	label       int32
 	size, mtime int64
+	run         int // of the source's, see source.Item
 	order       uint64
 	views       []uint16 // indices still to compute
 	err         error    // why it cannot be read, known since the scan
@@ -53,6 +54,9 @@ func (l *loader) run(ctx context.Context, tasks []task, workers, window int) <-c
 		defer close(jobs)
 		defer close(order)
 		for i := range tasks {
+			if i == 0 || tasks[i].run != tasks[i-1].run {
+				l.ahead(ctx, tasks[i:])
+			}
 			j := &loaded{task: tasks[i], done: make(chan struct{})}
 			select {
 			case order <- j:
@@ -76,6 +80,22 @@ func (l *loader) run(ctx context.Context, tasks []task, workers, window int) <-c
 		}()
 	}
 	return order
+}
+
+// ahead lets a source with runs read the one that tasks begin with.
+func (l *loader) ahead(ctx context.Context, tasks []task) {
+	from, ok := l.from.(source.Ahead)
+	if !ok {
+		return
+	}
+	wanted := int64(0)
+	for i := range tasks {
+		if tasks[i].run != tasks[0].run {
+			break
+		}
+		wanted += tasks[i].size
+	}
+	go from.ReadAhead(ctx, tasks[0].run, wanted)
 }
 
 // load does one image; buf is the worker's file buffer.

@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"mvptargets/internal/source"
 )
 
 // orderOf places a key in the hash space that orders rows and divides work: neighbours in a store are unrelated, and which
@@ -14,6 +16,17 @@ import (
 func orderOf(key string) uint64 {
 	sum := sha256.Sum256([]byte("mvp-extract order\x00" + key))
 	return binary.BigEndian.Uint64(sum[:8])
+}
+
+// placeOf is orderOf for an image by itself. Images of one run of a large file stay together, so that the file is read run by run:
+// runs are spread by reversing the bits of their numbers, which gives every part about the same count of them, and the hash
+// orders the images of each.
+func placeOf(i source.Item) uint64 {
+	order := orderOf(i.Key)
+	if i.Run > 0 {
+		order = uint64(bits.Reverse32(uint32(i.Run)))<<32 | order>>32
+	}
+	return order
 }
 
 // Part is worker Index's share of the hash space, cut into Count equal pieces; Index counts from 0.

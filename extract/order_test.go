@@ -3,6 +3,8 @@ package extract
 import (
 	"fmt"
 	"testing"
+
+	"mvptargets/internal/source"
 )
 
 func TestPartsDivideTheKeys(t *testing.T) {
@@ -38,6 +40,31 @@ func TestParsePart(t *testing.T) {
 	for _, s := range []string{"", "1", "5/5", "-1/5", "a/b", "1/0", "1/2/3"} {
 		if _, err := ParsePart(s); err == nil {
 			t.Errorf("%q was taken", s)
+		}
+	}
+}
+
+// Runs of a tar stay whole, and parts get about the same number of them.
+func TestPartsDivideRuns(t *testing.T) {
+	const runs, parts = 560, 8
+	count := make([]int, parts)
+	for run := 1; run <= runs; run++ {
+		for p := range parts {
+			n := 0
+			for k := range 10 {
+				if (Part{p, parts}).has(placeOf(source.Item{Key: fmt.Sprint(run, k), Run: run})) {
+					n++
+				}
+			}
+			if n != 0 && n != 10 {
+				t.Fatalf("part %d has %d of 10 images of run %d", p, n, run)
+			}
+			count[p] += n / 10
+		}
+	}
+	for p, n := range count {
+		if n < runs/parts-1 || n > runs/parts+1 {
+			t.Errorf("part %d has %d of %d runs", p, n, runs)
 		}
 	}
 }

@@ -20,8 +20,8 @@ func (r *run) scan(ctx context.Context) ([]task, error) {
 	found := 0
 	err := r.from.Scan(ctx, func(i source.Item) error {
 		found++
-		if order := orderOf(i.Key); r.Part.has(order) {
-			tasks = append(tasks, task{key: i.Key, label: i.Label, size: i.Size, mtime: i.MTime, order: order, err: i.Err})
+		if order := placeOf(i); r.Part.has(order) {
+			tasks = append(tasks, task{key: i.Key, label: i.Label, size: i.Size, mtime: i.MTime, run: i.Run, order: order, err: i.Err})
 		}
 		return nil
 	})
@@ -29,7 +29,7 @@ func (r *run) scan(ctx context.Context) ([]task, error) {
 		return nil, err
 	}
 	if found == 0 {
-		return nil, fmt.Errorf("%s holds no images: no file with a known ending (.jpg, .jpeg, .png, ...) below it", r.Images)
+		return nil, fmt.Errorf("%s holds no images: no file with a known ending (.jpg, .jpeg, .png, ...) in it; tar files are given themselves, as DIR/*.tar", r.Images)
 	}
 	slices.SortStableFunc(tasks, func(a, b task) int {
 		if a.order != b.order {

@@ -27,8 +27,8 @@ const synopsis = `--model clip.onnx --images SRC --out STORE [flags]
        mvp-extract inspect --model clip.onnx
 
 Runs a CLIP vision tower once over a set of images and writes one feature vector per patch into the target store.
-SRC is a folder of images, a folder with a folder of images per class, or a text file with a path per line and, after a
-tab, a label. What the store has already is not computed again; any number of workers may share it, each with its --part.`
+SRC is a folder of images, a folder with a folder of images per class, a text file with a path per line and, after a tab, a
+label, or the .tar files of a WebDataset: one, or a pattern in quotes such as 'train-{000..127}.tar' or 'train-*.tar'. What the store has already is not computed again; any number of workers may share it, each with its --part.`
 
 func run(ctx context.Context, args []string) error {
 	f := cli.Flags("mvp-extract", synopsis)
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 		}
 	}
 	if f.NArg() > 0 {
-		return cli.Usagef("unexpected argument %q; images are given with --images", f.Arg(0))
+		return cli.Usagef("unexpected argument %q; images are given with --images, a pattern of them in quotes", f.Arg(0))
 	}
 	c.Provider, c.Precision, c.Log = *provider, *precision, f.Logger()
 	var err error

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -25,10 +23,7 @@ type listLine struct {
 	label int32
 }
 
-const (
-	maxListLine  = 1 << 16
-	maxListLabel = 1 << 24
-)
+const maxListLine = 1 << 16
 
 func openList(path string) (Source, error) {
 	l := &textList{path: path, folder: filepath.Dir(path)}
@@ -65,33 +60,19 @@ func (l *textList) read() error {
 	return l.setLabels(labels)
 }
 
-// setLabels numbers the labels. If they are all numbers they stand for themselves, else for their place among the names.
+// setLabels gives the lines the numbers of their labels.
 func (l *textList) setLabels(labels []string) error {
 	distinct := map[string]bool{}
-	numbers := true
 	for _, s := range labels {
 		if s != "" {
 			distinct[s] = true
-			_, err := strconv.ParseUint(s, 10, 31)
-			numbers = numbers && err == nil
 		}
 	}
-	number := map[string]int32{}
-	for s := range distinct {
-		if numbers {
-			n, _ := strconv.ParseUint(s, 10, 31)
-			if n > maxListLabel {
-				return fmt.Errorf("images %s: label %s is larger than %d", l.path, s, maxListLabel)
-			}
-			number[s] = int32(n)
-		} else {
-			l.classes = append(l.classes, s)
-		}
+	number, classes, err := numberLabels(distinct)
+	if err != nil {
+		return fmt.Errorf("images %s: %w", l.path, err)
 	}
-	slices.Sort(l.classes)
-	for i, s := range l.classes {
-		number[s] = int32(i)
-	}
+	l.classes = classes
 	for i, s := range labels {
 		if s != "" {
 			l.lines[i].label = number[s]

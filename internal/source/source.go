@@ -1,8 +1,8 @@
 // Package source finds the images of a data set and reads their bytes, for both stages.
 //
-// A source is a class-per-folder tree, a flat folder or a text list. Every image has a key: its path relative to the
-// source, with slashes, in which bytes that are no UTF-8 are escaped (see Escape). Labels are those of torchvision's
-// ImageFolder: the index of the class folder's name among all of them, sorted.
+// A source is a class-per-folder tree, a flat folder, a text list or the tar files of a WebDataset. Every image has a key: its
+// path relative to the source, with slashes, in which bytes that are no UTF-8 are escaped (see Escape). Labels of a tree are
+// those of torchvision's ImageFolder: the index of the class folder's name among all of them, sorted.
 package source
 
 import (
@@ -26,6 +26,7 @@ type Item struct {
 	Label int32 // index into Classes, or NoLabel
 	Size  int64 // bytes
 	MTime int64 // last change of the file, ns since 1970
+	Run   int   // images with one number lie near each other in one file, and are best read about the same time; 0 for none
 	Err   error // why it cannot be read, as far as scanning showed; such an item has nothing but a key
 }
 
@@ -41,27 +42,46 @@ type Source interface {
 	Check() error
 }
 
+// Ahead is a source with runs: files that many images share.
+type Ahead interface {
+	// ReadAhead brings a run of the last Scan, of which wanted bytes will be read, nearer. It takes as long as reading it does.
+	ReadAhead(ctx context.Context, run int, wanted int64)
+}
+
 // Extensions of files taken for images, in lower case.
 var extensions = map[string]bool{
 	".jpg": true, ".jpeg": true, ".png": true, ".webp": true, ".bmp": true, ".gif": true, ".tif": true, ".tiff": true,
 }
 
-const remedy = "a source is a folder of images, a folder with a folder of images per class, or a text file that lists images"
+const remedy = "a source is a folder of images, a folder with a folder of images per class, a text file that lists images, or .tar files of a WebDataset"
 
 // Open tells what kind of source path is.
 func Open(path string) (Source, error) {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && isPattern(path):
+		pattern := filepath.Clean(path)
+		files, err := expandPattern(pattern)
+		if err != nil {
+			return nil, err
+		}
+		return openTars(patternRoot(pattern), files)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("images %s do not exist; %s", path, remedy)
 	case err != nil:
 		return nil, fmt.Errorf("images: %w", err)
 	case info.IsDir():
 		return openFolder(path)
-	case info.Mode().IsRegular():
-		return openList(path)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("images %s are neither a folder nor a file; %s", path, remedy)
 	}
-	return nil, fmt.Errorf("images %s are neither a folder nor a file; %s", path, remedy)
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".tar":
+		return openTars(path[:len(path)-len(filepath.Base(path))], []string{path})
+	case ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip":
+		return nil, fmt.Errorf("images %s are compressed, so that no image can be read alone; give the .tar itself (JPEG does not compress)", path)
+	}
+	return openList(path)
 }
 
 // isImage goes by the name, as torchvision does; what the bytes are shows at decoding.
