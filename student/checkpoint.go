@@ -4,16 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 
+	"mvptargets/blas"
 	"mvptargets/internal/atomicfile"
 )
 
-// A checkpoint is the folder RUN/checkpoints/step-NNNNNNNN: model.safetensors (the weights under timm's names), state.safetensors (the
-// optimizer's) and state.json. The folder appears by a rename when all three are on disk.
+// A checkpoint is the folder RUN/checkpoints/step-NNNNNNNN, which appears by a rename when all of it is on disk:
+//
+//	model.safetensors   the encoder, every tensor named and shaped as timm's Beit has it
+//	state.safetensors   the rest that training goes on from: mask token, head, both moments of AdamW, its counters
+//	state.json          a Checkpoint: where the run stands, its recipe, and the digests of both files
 const (
 	checkpointDir  = "checkpoints"
 	checkpointName = "step-%08d"
@@ -22,91 +26,172 @@ const (
 	progressFile   = "state.json"
 )
 
-// progressState is state.json: where the run stands and what it was trained from.
-type progressState struct {
-	Step       int    `json:"step"` // steps done
-	ProducerID string `json:"producer_id"`
-	Recipe     Recipe `json:"recipe"`
+// Checkpoint is state.json of a checkpoint on disk.
+type Checkpoint struct {
+	Step       int               `json:"step"` // steps done
+	Epoch      float64           `json:"epoch"`
+	Milestone  bool              `json:"milestone"` // is kept when later ones come
+	ProducerID string            `json:"producer_id"`
+	TargetDim  int               `json:"target_dim"` // the teacher's width
+	Recipe     Recipe            `json:"recipe"`
+	SHA256     map[string]string `json:"sha256"` // of the other files, hexadecimal
+	dir        string
 }
 
-// save publishes a checkpoint of run.
-func save(run string, m *Model, s progressState) error {
-	final := filepath.Join(run, checkpointDir, fmt.Sprintf(checkpointName, s.Step))
+// Dir is the checkpoint's folder.
+func (c *Checkpoint) Dir() string { return c.dir }
+
+// OpenCheckpoint opens a checkpoint's folder, or the newest checkpoint of a run's folder. The tensors are not read yet.
+func OpenCheckpoint(path string) (*Checkpoint, error) {
+	if _, err := os.Stat(filepath.Join(path, progressFile)); err == nil {
+		return readCheckpoint(path)
+	}
+	all, err := checkpoints(path)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s is no checkpoint and no run that has one: give the --out of mvp-train, or a folder of its %s/", path, checkpointDir)
+	}
+	return readCheckpoint(all[len(all)-1])
+}
+
+// Encoder builds the recipe's student without head and mask for batches of n images, its weights drawn from the recipe's seed as a run
+// draws them: the untrained student, until Load fills it.
+func (r Recipe) Encoder(dev blas.Device, compute blas.DType, n, targetDim int) *Model {
+	return NewModel(dev, r.Config(targetDim), Options{Compute: compute, Batch: n}, r.Train.Seed)
+}
+
+// Load puts the checkpoint's weights into m, a student of its recipe and target width: all of them where m has a head, else the encoder.
+func (c *Checkpoint) Load(m *Model) error {
+	weights, err := c.read(modelFile)
+	if err != nil {
+		return err
+	}
+	if m.LossRows > 0 {
+		state, err := c.read(stateFile)
+		if err != nil {
+			return err
+		}
+		weights.Tensors = append(weights.Tensors, state.Tensors...)
+	}
+	return m.SetWeights(weights)
+}
+
+// resume puts the weights and the optimizer's state into m.
+func (c *Checkpoint) resume(m *Model) error {
+	if err := c.Load(m); err != nil {
+		return err
+	}
+	state, err := c.read(stateFile)
+	if err != nil {
+		return err
+	}
+	return m.SetOptimizerState(state)
+}
+
+// read reads one of the tensor files and compares its digest.
+func (c *Checkpoint) read(name string) (*TensorFile, error) {
+	path := filepath.Join(c.dir, name)
+	f, digest, err := readTensorFile(path)
+	if err == nil && digest != c.SHA256[name] {
+		err = errors.New("its bytes are not those that were written (SHA-256 differs)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %s is damaged: %s: %w", c.dir, name, err)
+	}
+	return f, nil
+}
+
+func readCheckpoint(dir string) (*Checkpoint, error) {
+	c := &Checkpoint{dir: dir}
+	raw, err := os.ReadFile(filepath.Join(dir, progressFile))
+	if err == nil {
+		err = json.Unmarshal(raw, c)
+	}
+	if err == nil {
+		err = c.Recipe.Validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %s is damaged: %s: %w", dir, progressFile, err)
+	}
+	return c, nil
+}
+
+// checkpoints lists the checkpoints of run, the oldest first.
+func checkpoints(run string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(run, checkpointDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		var step int
+		if n, err := fmt.Sscanf(e.Name(), checkpointName, &step); n == 1 && err == nil && e.Name() == fmt.Sprintf(checkpointName, step) {
+			out = append(out, filepath.Join(run, checkpointDir, e.Name()))
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// save publishes a checkpoint of m as it stands; c says where that is and receives the digests.
+func save(run string, m *Model, c Checkpoint) error {
+	final := filepath.Join(run, checkpointDir, fmt.Sprintf(checkpointName, c.Step))
 	temp := final + ".tmp"
 	if err := os.RemoveAll(temp); err != nil {
-		return err
+		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	if err := os.MkdirAll(temp, 0o755); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	weights, err := m.Weights()
-	if err != nil {
-		return err
+	defer os.RemoveAll(temp) // what a failure left; after the rename there is nothing
+	if err := fill(temp, m, c); err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", final, err)
 	}
-	if err := WriteTensors(filepath.Join(temp, modelFile), weights); err != nil {
-		return err
+	if err := os.RemoveAll(final); err != nil { // a damaged one of a run that was resumed before it
+		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	state, err := m.OptimizerState()
-	if err != nil {
-		return err
+	if err := os.Rename(temp, final); err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	if err := WriteTensors(filepath.Join(temp, stateFile), state); err != nil {
-		return err
-	}
-	raw, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(temp, progressFile), append(raw, '\n'), 0o644); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(final); err != nil { // the same step of a run that was resumed: the same numbers
-		return err
-	}
-	return os.Rename(temp, final)
+	return atomicfile.SyncDir(filepath.Dir(final))
 }
 
-// latest is the newest checkpoint of run; "" if there is none.
-func latest(run string) (string, error) {
-	entries, err := os.ReadDir(filepath.Join(run, checkpointDir))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	} else if err != nil {
-		return "", err
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "step-") && !strings.HasSuffix(e.Name(), ".tmp") {
-			names = append(names, e.Name())
+// fill writes a checkpoint's files into dir.
+func fill(dir string, m *Model, c Checkpoint) error {
+	c.SHA256 = map[string]string{}
+	for name, get := range map[string]func() (*TensorFile, error){modelFile: m.Weights, stateFile: m.TrainingState} {
+		f, err := get()
+		if err != nil {
+			return err
+		}
+		if c.SHA256[name], err = writeTensorFile(filepath.Join(dir, name), f); err != nil {
+			return err
 		}
 	}
-	if len(names) == 0 {
-		return "", nil
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
 	}
-	sort.Strings(names)
-	return filepath.Join(run, checkpointDir, names[len(names)-1]), nil
+	return atomicfile.Write(filepath.Join(dir, progressFile), append(raw, '\n'), 0o644)
 }
 
-// restore puts a checkpoint into m and returns where it stands.
-func restore(dir string, m *Model) (progressState, error) {
-	var s progressState
-	raw, err := os.ReadFile(filepath.Join(dir, progressFile))
+// prune removes the checkpoints of run but the newest keep and the milestones. What is damaged counts as no milestone.
+func prune(run string, keep int) error {
+	all, err := checkpoints(run)
 	if err != nil {
-		return s, fmt.Errorf("resume: %w", err)
+		return fmt.Errorf("prune checkpoints: %w", err)
 	}
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return s, fmt.Errorf("resume: %s is damaged: %w", filepath.Join(dir, progressFile), err)
+	for _, dir := range all[:max(0, len(all)-keep)] {
+		if c, err := readCheckpoint(dir); err == nil && c.Milestone {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("prune checkpoints: %w", err)
+		}
 	}
-	weights, err := ReadTensors(filepath.Join(dir, modelFile))
-	if err != nil {
-		return s, err
-	}
-	if err := m.SetWeights(weights); err != nil {
-		return s, err
-	}
-	state, err := ReadTensors(filepath.Join(dir, stateFile))
-	if err != nil {
-		return s, err
-	}
-	return s, m.SetOptimizerState(state)
+	return nil
 }

@@ -78,6 +78,17 @@ func (c Config) params() []Param {
 		Param{Name: "target_head.bias", Shape: []int{c.TargetDim}})
 }
 
+// timm is the Python expression that builds this encoder; the weights load into it strictly.
+func (c Config) timm() string {
+	scale, boolean := "None", map[bool]string{false: "False", true: "True"}
+	if c.LayerScale > 0 {
+		scale = fmt.Sprint(c.LayerScale)
+	}
+	return fmt.Sprintf("timm.models.beit.Beit(img_size=%d, patch_size=%d, embed_dim=%d, depth=%d, num_heads=%d, mlp_ratio=%d, init_values=%s, "+
+		"use_abs_pos_emb=%s, use_shared_rel_pos_bias=%s, global_pool='token', num_classes=0)",
+		c.ImageSize, c.PatchSize, c.Width, c.Depth, c.Heads, c.MLPRatio, scale, boolean[c.AbsPos], boolean[c.RelPos])
+}
+
 func blockName(i int) string { return fmt.Sprintf("blocks.%d.", i) }
 
 // relPosRows is the length of the relative position table for a grid of g x g patches: every offset, and three more for CLS.

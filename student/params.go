@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 
 	"mvptargets/blas"
 )
@@ -25,6 +26,11 @@ func (p Param) Len() int {
 		n *= d
 	}
 	return n
+}
+
+// Training reports whether the parameter serves the training task alone and is no part of the encoder that timm knows.
+func (p Param) Training() bool {
+	return p.Name == "mask_token" || strings.HasPrefix(p.Name, "target_head.")
 }
 
 // Params lays all parameters end to end in flat buffers, so that norm, optimizer and average are one pass over memory.

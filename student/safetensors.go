@@ -2,7 +2,9 @@ package student
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,24 +54,32 @@ func (f *TensorFile) Find(name string) (HostTensor, bool) {
 
 // WriteTensors writes f to path, which appears whole or not at all. Equal content gives equal bytes.
 func WriteTensors(path string, f *TensorFile) error {
+	_, err := writeTensorFile(path, f)
+	return err
+}
+
+// writeTensorFile is WriteTensors; it returns the file's SHA-256 in hexadecimal.
+func writeTensorFile(path string, f *TensorFile) (string, error) {
 	header, err := f.header()
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+		return "", fmt.Errorf("writing %s: %w", path, err)
 	}
 	out, err := atomicfile.Create(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer out.Abort()
-	if _, err := out.Write(header); err != nil {
-		return err
+	digest := sha256.New()
+	w := io.MultiWriter(out, digest)
+	if _, err := w.Write(header); err != nil {
+		return "", err
 	}
 	for _, t := range f.Tensors {
-		if _, err := out.Write(t.Data); err != nil {
-			return err
+		if _, err := w.Write(t.Data); err != nil {
+			return "", err
 		}
 	}
-	return out.Commit()
+	return hex.EncodeToString(digest.Sum(nil)), out.Commit()
 }
 
 // header is the length word and the JSON, padded with blanks so that the data start at a multiple of 8.
@@ -121,20 +131,27 @@ func tensorBytes(dtype string, shape []int) (int64, error) {
 // ReadTensors reads a safetensors file. Nothing is allocated before the file is known to hold that much, and the tensors must
 // fill the data without gap or overlap, as the format demands.
 func ReadTensors(path string) (*TensorFile, error) {
+	t, _, err := readTensorFile(path)
+	return t, err
+}
+
+// readTensorFile is ReadTensors; it returns the file's SHA-256 in hexadecimal too.
+func readTensorFile(path string) (*TensorFile, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading tensors: %w", err)
+		return nil, "", fmt.Errorf("reading tensors: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("reading tensors: %w", err)
+		return nil, "", fmt.Errorf("reading tensors: %w", err)
 	}
-	t, err := readTensors(f, info.Size())
+	digest := sha256.New()
+	t, err := readTensors(io.TeeReader(f, digest), info.Size())
 	if err != nil {
-		return nil, fmt.Errorf("%s is no sound safetensors file: %w", path, err)
+		return nil, "", fmt.Errorf("%s is no sound safetensors file: %w", path, err)
 	}
-	return t, nil
+	return t, hex.EncodeToString(digest.Sum(nil)), nil
 }
 
 func readTensors(r io.Reader, size int64) (*TensorFile, error) {

@@ -94,7 +94,7 @@ func Train(ctx context.Context, dev blas.Device, j Job) error {
 		}
 		stopped := ctx.Err() != nil
 		if done := step + 1; done == schedule.Total || done%every == 0 || stopped {
-			if err := save(j.Run, m, progressState{done, producer, r}); err != nil {
+			if err := save(j.Run, m, Checkpoint{Step: done, Epoch: float64(done) / float64(perEpoch), ProducerID: producer, TargetDim: m.TargetDim, Recipe: r}); err != nil {
 				return err
 			}
 		}
@@ -110,27 +110,28 @@ func (j Job) begin(m *Model, producer string) (int, error) {
 	if err := os.MkdirAll(filepath.Join(j.Run, checkpointDir), 0o755); err != nil {
 		return 0, fmt.Errorf("start run: %w", err)
 	}
-	newest, err := latest(j.Run)
+	all, err := checkpoints(j.Run)
 	if err != nil {
 		return 0, fmt.Errorf("start run: %w", err)
 	}
-	if newest == "" {
+	if len(all) == 0 {
 		return 0, j.Recipe.Write(j.Run)
 	}
+	newest := all[len(all)-1]
 	if !j.Resume {
 		return 0, fmt.Errorf("run %s already has a checkpoint, %s: continue it with --resume, or choose another --out", j.Run, filepath.Base(newest))
 	}
-	s, err := restore(newest, m)
+	c, err := readCheckpoint(newest)
 	if err != nil {
 		return 0, err
 	}
-	if s.ProducerID != producer {
-		return 0, fmt.Errorf("run %s was trained on targets of producer %.12s, %s has %.12s: give the store that it began with", j.Run, s.ProducerID, j.Targets, producer)
+	if c.ProducerID != producer {
+		return 0, fmt.Errorf("run %s was trained on targets of producer %.12s, %s has %.12s: give the store that it began with", j.Run, c.ProducerID, j.Targets, producer)
 	}
-	if s.Recipe != j.Recipe {
+	if c.Recipe != j.Recipe {
 		return 0, fmt.Errorf("run %s was begun with another recipe: give its own, %s", j.Run, filepath.Join(j.Run, "recipe.toml"))
 	}
-	return s.Step, nil
+	return c.Step, c.resume(m)
 }
 
 // metricsFiles are RUN/metrics.jsonl and the TensorBoard event file of this process.

@@ -10,24 +10,44 @@ import (
 // tensorNames are safetensors' names of the master types.
 var tensorNames = map[blas.DType]string{blas.F32: "F32", blas.F64: "F64"}
 
-// Weights downloads the parameters under timm's names.
+// Weights downloads the encoder: the tensors of timm's Beit, under its names, and nothing else.
 func (m *Model) Weights() (*TensorFile, error) {
-	f := &TensorFile{Metadata: map[string]string{"format": "pt"}}
-	for _, q := range m.Params.List {
-		if q.Name == "" {
-			continue
-		}
-		if err := m.download(f, q.Name, q.Shape, m.Params.Value.Slice(q.at, q.at+q.Len())); err != nil {
+	f := &TensorFile{Metadata: map[string]string{"format": "pt", "timm": m.timm()}}
+	return f, m.downloadParams(f, false)
+}
+
+// TrainingState downloads what training goes on from besides Weights: mask token and head, both moments of AdamW, each laid end to end as
+// the parameters are, and the optimizer's counters.
+func (m *Model) TrainingState() (*TensorFile, error) {
+	f := &TensorFile{}
+	if err := m.downloadParams(f, true); err != nil {
+		return nil, err
+	}
+	for _, s := range m.stateTensors() {
+		if err := m.download(f, s.name, []int{s.tensor.Len()}, s.tensor); err != nil {
 			return nil, err
 		}
 	}
 	return f, nil
 }
 
-// SetWeights uploads the parameters of f, which must hold each of the model's in its shape and type; others in f are ignored.
+func (m *Model) downloadParams(f *TensorFile, training bool) error {
+	for _, q := range m.Params.List {
+		if q.Name == "" || q.Training() != training {
+			continue
+		}
+		if err := m.download(f, q.Name, q.Shape, m.Params.Value.Slice(q.at, q.at+q.Len())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetWeights uploads the parameters of f, which must hold each of the model's in its shape and type, an encoder's but those of training;
+// others in f are ignored.
 func (m *Model) SetWeights(f *TensorFile) error {
 	for _, q := range m.Params.List {
-		if q.Name == "" {
+		if q.Name == "" || q.Training() && m.LossRows == 0 {
 			continue
 		}
 		if err := m.upload(f, q.Name, q.Shape, m.Params.Value.Slice(q.at, q.at+q.Len())); err != nil {
@@ -38,19 +58,7 @@ func (m *Model) SetWeights(f *TensorFile) error {
 	return nil
 }
 
-// OptimizerState downloads what the optimizer keeps between steps: both moments, laid end to end as the parameters are, and its
-// counters. With Weights it is all that a step depends on besides its batch.
-func (m *Model) OptimizerState() (*TensorFile, error) {
-	f := &TensorFile{}
-	for _, s := range m.stateTensors() {
-		if err := m.download(f, s.name, []int{s.tensor.Len()}, s.tensor); err != nil {
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-// SetOptimizerState uploads what OptimizerState gave.
+// SetOptimizerState uploads the moments and counters of TrainingState.
 func (m *Model) SetOptimizerState(f *TensorFile) error {
 	for _, s := range m.stateTensors() {
 		if err := m.upload(f, s.name, []int{s.tensor.Len()}, s.tensor); err != nil {
