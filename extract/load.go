@@ -26,6 +26,7 @@ type task struct {
 type loaded struct {
 	task
 	image  [32]byte
+	w, h   int32       // its size in pixels
 	views  []view.View // drawn, one per element of pixels
 	pixels [][]uint8   // [size, size, 3] each, from the loader's pool
 	reused int         // views that turned out to be in the store once the bytes were known
@@ -124,6 +125,7 @@ func (l *loader) load(c *clock, j *loaded, buf []byte) []byte {
 		j.reject = err.Error()
 		return buf
 	}
+	j.w, j.h = int32(img.W), int32(img.H)
 	for _, v := range wanted {
 		drawn := l.policy.View(j.image, v, img.W, img.H)
 		pixels := l.pixels()

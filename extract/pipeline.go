@@ -47,6 +47,7 @@ type batch struct {
 type row struct {
 	key         string
 	label       int32
+	w, h        int32 // of the image, in pixels
 	size, mtime int64
 	image       [32]byte
 	view        view.View
@@ -120,7 +121,7 @@ func (p *pipeline) fill(ctx context.Context, images <-chan *loaded) {
 		}
 		for i := 0; i < j.kept() && b != nil; i++ {
 			b.SetPixels(len(b.rows), j.pixels[i])
-			b.rows = append(b.rows, row{j.key, j.label, j.size, j.mtime, j.image, j.views[i]})
+			b.rows = append(b.rows, row{j.key, j.label, j.w, j.h, j.size, j.mtime, j.image, j.views[i]})
 			c.charge(stageFill)
 			if len(b.rows) == p.session.Batch {
 				p.full <- b
@@ -234,7 +235,7 @@ func (p *pipeline) writeBatch(b *batch, out *shards.Row, c *clock) error {
 func (p *pipeline) encode(out *shards.Row, b *batch, i int) bool {
 	r := &b.rows[i]
 	out.Identity = shards.Identity{Key: r.key, Image: r.image, View: r.view.Index}
-	out.View, out.Label, out.FileSize, out.MTime = r.view, r.label, r.size, r.mtime
+	out.View, out.Label, out.Width, out.Height, out.FileSize, out.MTime = r.view, r.label, r.w, r.h, r.size, r.mtime
 	patches := b.Patches(i)
 	out.Patches = grow(out.Patches, len(patches))
 	finite := shards.F16FromF32(out.Patches, patches)

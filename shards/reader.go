@@ -1,99 +1,163 @@
 package shards
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"sync"
 
-	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"mvptargets/internal/arrowfile"
 )
 
-// maxBatchBytes bounds a record batch before anything is allocated for it: far above any that the writer makes.
-const maxBatchBytes = 1 << 30
+// maxIdle is how many shards a reader keeps open that nobody reads from.
+const maxIdle = 64
 
-// Reader reads record batches by reference. It is safe for concurrent use.
-type Reader struct{ store *Store }
+// Reader reads record batches by reference. It is safe for concurrent use: reads of different batches share nothing but the open files.
+type Reader struct {
+	store *Store
 
-// Reader returns a reader.
-func (s *Store) Reader() *Reader { return &Reader{s} }
-
-func sum(b []byte) [32]byte { return sha256.Sum256(b) }
-
-func hexDigest(b []byte) string {
-	d := sum(b)
-	return hex.EncodeToString(d[:])
+	mu   sync.Mutex
+	open map[string]*openShard
+	tick uint64 // counts uses, to find the file that was not used for longest
 }
 
-// ReadBatch reads one batch into b, whose slices are reused. The bytes are checked against the index's digest before Arrow sees them.
-func (r *Reader) ReadBatch(ref BatchRef, b *Batch) error {
-	path := filepath.Join(r.store.dir, shardsDir, ref.Shard+shardSuffix)
-	fail := func(err error) error {
-		return fmt.Errorf("read %s at byte %d: %w; run mvp-shards verify", path, ref.Offset, err)
+// openShard is an open file whose schema has been compared with the store's.
+type openShard struct {
+	load   sync.Once
+	err    error
+	file   *os.File
+	size   int64
+	layout arrowfile.Layout
+	users  int    // under Reader.mu
+	used   uint64 // tick of the last use, under Reader.mu
+}
+
+// Reader returns a reader.
+func (s *Store) Reader() *Reader { return &Reader{store: s, open: map[string]*openShard{}} }
+
+// Close closes the files. The reader must not be in use, and can be used again.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for name, f := range r.open {
+		if f.file != nil {
+			errs = append(errs, f.file.Close())
+		}
+		delete(r.open, name)
 	}
-	if ref.Length < 0 || ref.Length > maxBatchBytes || ref.header < 0 || ref.header > maxBatchBytes {
-		return fail(fmt.Errorf("a batch of %d bytes", ref.Length))
+	return errors.Join(errs...)
+}
+
+// acquire opens a shard or finds it open. It must be released.
+func (r *Reader) acquire(name string) (*openShard, error) {
+	r.mu.Lock()
+	f := r.open[name]
+	if f == nil {
+		f = &openShard{}
+		r.open[name] = f
 	}
-	f, err := os.Open(path)
+	f.users++
+	r.tick++
+	f.used = r.tick
+	r.mu.Unlock()
+	if f.load.Do(func() { f.err = r.store.openShard(name, f) }); f.err != nil {
+		r.release(name, f)
+		return nil, f.err
+	}
+	return f, nil
+}
+
+// release gives a shard back. One that failed to open is forgotten; of idle ones the longest unused is closed when there are many.
+func (r *Reader) release(name string, f *openShard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.users--
+	if f.err != nil {
+		if r.open[name] == f {
+			delete(r.open, name)
+		}
+		return
+	}
+	if len(r.open) <= maxIdle {
+		return
+	}
+	oldest := ""
+	for n, o := range r.open {
+		if o.users == 0 && o.file != nil && (oldest == "" || o.used < r.open[oldest].used) {
+			oldest = n
+		}
+	}
+	if oldest != "" {
+		r.open[oldest].file.Close()
+		delete(r.open, oldest)
+	}
+}
+
+// openShard opens a shard and compares its schema with the store's.
+func (s *Store) openShard(name string, f *openShard) error {
+	path := s.shardPath(name)
+	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read shard: %w", err)
 	}
-	defer f.Close()
-	raw := make([]byte, ref.header+ref.Length)
-	if _, err := f.ReadAt(raw[:ref.header], 0); err != nil {
-		return fail(unexpected(err))
+	fail := func(err error) error {
+		file.Close()
+		return fmt.Errorf("read %s: %w; run mvp-shards verify", path, err)
 	}
-	if _, err := f.ReadAt(raw[ref.header:], ref.Offset); err != nil {
-		return fail(unexpected(err))
-	}
-	if sum(raw[ref.header:]) != ref.Digest {
-		return fail(errors.New("the bytes are damaged (digest mismatch)"))
-	}
-	if err := r.store.decode(b, raw[:ref.header], raw[ref.header:]); err != nil {
+	info, err := file.Stat()
+	if err != nil {
 		return fail(err)
+	}
+	a, err := arrowfile.Open(file, info.Size())
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.manifest.check(a.Schema, s.manifest.schema("")); err != nil {
+		return fail(err)
+	}
+	f.file, f.size, f.layout = file, info.Size(), a.Layout
+	return nil
+}
+
+// ReadBatch reads one batch into b, whose memory is used again. Its bytes are compared with the index's digest before they are
+// decoded; rows that repeat an identity are left out.
+func (r *Reader) ReadBatch(ref BatchRef, b *Batch) error {
+	f, err := r.acquire(ref.Shard)
+	if err != nil {
+		return err
+	}
+	defer r.release(ref.Shard, f)
+	if err := r.read(f, ref, b); err != nil {
+		b.Rows = 0
+		return fmt.Errorf("read %s at byte %d: %w; run mvp-shards verify", r.store.shardPath(ref.Shard), ref.Offset, err)
 	}
 	return nil
 }
 
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
+func (r *Reader) read(f *openShard, ref BatchRef, b *Batch) error {
+	if f.size != ref.size {
+		return fmt.Errorf("the file has %d bytes, its sidecar says %d", f.size, ref.size)
+	}
+	if ref.Length < 0 || ref.Length > maxBatchBytes || ref.Offset < 0 || ref.Offset > f.size-ref.Length {
+		return fmt.Errorf("a batch of %d bytes", ref.Length)
+	}
+	b.raw = grown(b.raw, int(ref.Length))
+	if _, err := f.file.ReadAt(b.raw, ref.Offset); errors.Is(err, io.EOF) {
 		return errors.New("the file is truncated")
+	} else if err != nil {
+		return err
 	}
-	return err
-}
-
-// decode reads one record batch message behind a shard's header (magic and schema message), as a stream. Arrow's reader
-// trusts sizes inside the message and panics on wrong ones; that becomes an error here.
-func (s *Store) decode(b *Batch, header, message []byte) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("damaged record batch: %v", p)
-		}
-	}()
-	magic := len(ipc.Magic) + 2
-	if len(header) < magic {
-		return errors.New("damaged header")
+	if xxh(b.raw) != ref.Digest {
+		return errors.New("the bytes are damaged (digest mismatch)")
 	}
-	r, err := ipc.NewReader(io.MultiReader(bytes.NewReader(header[magic:]), bytes.NewReader(message)))
-	if err != nil {
-		return fmt.Errorf("damaged header: %w", err)
+	if err := b.decode(b.raw, &r.store.manifest, &f.layout); err != nil {
+		return err
 	}
-	defer r.Release()
-	want := s.manifest.schema("")
-	if !r.Schema().Equal(arrow.NewSchema(want.Fields(), nil)) {
-		return fmt.Errorf("columns are %v, the store's are %v", r.Schema().Fields(), want.Fields())
+	if b.Rows != ref.Rows+len(ref.drop) {
+		return fmt.Errorf("%d rows, its sidecar says %d", b.Rows, ref.Rows+len(ref.drop))
 	}
-	meta := r.Schema().Metadata()
-	if id, _ := meta.GetValue(metaProducer); id != s.manifest.ProducerID {
-		return fmt.Errorf("made by producer %.12s, the store's is %.12s", id, s.manifest.ProducerID)
-	}
-	if !r.Next() {
-		return fmt.Errorf("no record batch: %v", r.Err())
-	}
-	return b.fill(r.Record(), s.manifest)
+	b.drop(ref.drop)
+	return nil
 }

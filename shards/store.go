@@ -26,6 +26,8 @@ const (
 	indexDir     = "index"
 	rejectsDir   = "rejects"
 	shardSuffix  = ".arrow"
+
+	rejectsSuffix = ".jsonl"
 )
 
 // Create makes a store at dir, or joins the one there: several workers may call it at once and one of them writes store.json. A store
@@ -98,6 +100,7 @@ type Row struct {
 	Identity
 	View            view.View
 	Label           int32 // -1 for none
+	Width, Height   int32 // of the image in pixels, after EXIF orientation; 0 where not known
 	FileSize, MTime int64 // of the image file: bytes, nanoseconds since 1970
 	Patches         []uint16
 	CLS             []uint16 // nil where the teacher has no class token

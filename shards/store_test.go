@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,17 +129,32 @@ func TestMissingSidecarIsMadeAgain(t *testing.T) {
 	s := newStore(t)
 	writeRows(t, s, 0, 100, 1)
 	names, _ := s.Shards()
-	side, rows, err := readSidecar(filepath.Join(s.Dir(), indexDir, names[0]+shardSuffix))
+	side, err := s.readSidecar(names[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(s.Dir(), indexDir, names[0]+shardSuffix))
-	again, rowsAgain, err := s.rebuild(names[0])
-	if err != nil || fmt.Sprint(again) != fmt.Sprint(side) || len(rows) != len(rowsAgain) {
+	os.Remove(s.sidecarPath(names[0]))
+	again, err := s.rebuild(names[0])
+	if err != nil || again.size != side.size || again.library != "test" || !slices.Equal(again.batches, side.batches) || len(again.rows) != len(side.rows) {
 		t.Fatalf("rebuilt %v, was %v (%v)", again, side, err)
+	}
+	for i, r := range side.rows {
+		if want := (sideRow{Identity: r.Identity}); again.rows[i] != want {
+			t.Errorf("row %d is %v, want %v", i, again.rows[i], want)
+		}
 	}
 	if x, err := s.Index(); err != nil || x.Rows != 100 {
 		t.Errorf("index: %v", err)
+	}
+	if saved, err := s.readSidecar(names[0]); err != nil || !slices.Equal(saved.rows, again.rows) {
+		t.Errorf("saved: %v", err)
+	}
+	if err := s.writeSidecar(names[0], side); err != nil { // the writer's own, late
+		t.Fatal(err)
+	}
+	s.keepRebuilt(names[0], again)
+	if kept, err := s.readSidecar(names[0]); err != nil || !slices.Equal(kept.rows, side.rows) {
+		t.Errorf("a rebuilt sidecar replaced that of the writer: %v", err)
 	}
 }
 
@@ -200,16 +216,54 @@ func TestWritersShareAStore(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	dir := f.TempDir()
-	s, err := Create(filepath.Join(dir, "store"), testManifest())
-	if err != nil {
-		f.Fatal(err)
+// A recorded view that the policy does not draw is found, where the image's size is known.
+func TestVerifyDrawsViewsAgain(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		s := newStore(t)
+		w, err := s.Writer(WriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := testRow(1, 2)
+		r.Width, r.Height = 500, 375
+		r.View = s.manifest.Producer.Policy.View(r.Image, 2, 500, 375)
+		if wrong {
+			r.View.X++
+		}
+		if err := w.Append(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		report := verified(t, s)
+		if wrong != (len(report.Problems) == 1) || wrong && !strings.Contains(report.Problems[0], "class/0001.jpg") {
+			t.Errorf("wrong: %v, problems %q", wrong, report.Problems)
+		}
 	}
-	f.Add([]byte("ARROW1\x00\x00"), []byte{0xff, 0xff, 0xff, 0xff, 8, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, header, message []byte) {
-		var b Batch
-		_ = s.decode(&b, header, message)
-		_, _ = messageEnd(message, 0)
-	})
+}
+
+func TestRowsThatNoReaderWouldTake(t *testing.T) {
+	s := newStore(t)
+	w, err := s.Writer(WriterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Row){
+		"patches":   func(r *Row) { r.Patches = r.Patches[1:] },
+		"no cls":    func(r *Row) { r.CLS = nil },
+		"short cls": func(r *Row) { r.CLS = r.CLS[1:] },
+		"key":       func(r *Row) { r.Key = "caf\xe9.jpg" },
+		"long key":  func(r *Row) { r.Key = strings.Repeat("a", maxKeyBytes+1) },
+		"jitter":    func(r *Row) { r.View.Jitter = make([]float32, maxJitter+1) },
+	} {
+		r := testRow(1, 0)
+		change(r)
+		if err := w.Append(r); err == nil {
+			t.Errorf("%s: the row was taken", name)
+		}
+	}
+	if _, err := s.Writer(WriterOptions{BatchRows: 1 << 20}); err == nil {
+		t.Error("a batch of 2^20 rows was promised")
+	}
 }

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash"
+	"maps"
 	"path/filepath"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
+	"mvptargets/internal/arrowfile"
 	"mvptargets/internal/atomicfile"
 )
 
@@ -27,37 +30,24 @@ type Writer struct {
 	store   *Store
 	options WriterOptions
 	schema  *arrow.Schema
-	views   map[uint16]*pending // rows that wait for a full batch
+	views   map[uint16]*columns // rows that wait for a full batch
+	message arrowfile.Message   // of the last batch; its memory is used again
 	shard   *shardFile          // nil between shards
 	rejects bytes.Buffer        // lines of rejects/, published with the shard
 }
 
-// shardFile is the shard in flight. Its counter and digest see every byte that Arrow writes.
+// shardFile is the shard in flight.
 type shardFile struct {
-	file    *atomicfile.File
-	arrow   *ipc.FileWriter
-	digest  hash.Hash // of the whole file
-	batch   hash.Hash // of the batch being written
-	at      int64
-	header  int64 // end of the schema message: where the first batch starts
-	batches []BatchInfo
-	rows    []indexRow
+	file   *atomicfile.File
+	digest hash.Hash // of the whole file
+	arrow  *arrowfile.Writer
+	side   sidecar
 }
 
 func (f *shardFile) Write(p []byte) (int, error) {
 	n, err := f.file.Write(p)
 	f.digest.Write(p[:n])
-	f.batch.Write(p[:n])
-	f.at += int64(n)
 	return n, err
-}
-
-// Seek only tells the place: Arrow's file writer asks for it and never moves.
-func (f *shardFile) Seek(offset int64, whence int) (int64, error) {
-	if offset != 0 || whence != 1 {
-		return 0, fmt.Errorf("seek in a shard being written")
-	}
-	return f.at, nil
 }
 
 // Writer starts a writer.
@@ -68,37 +58,53 @@ func (s *Store) Writer(o WriterOptions) (*Writer, error) {
 	if o.ShardBytes == 0 {
 		o.ShardBytes = 256 << 20
 	}
-	return &Writer{store: s, options: o, schema: s.manifest.schema(o.Library), views: map[uint16]*pending{}}, nil
+	if most := s.manifest.batchRows(); o.BatchRows < 0 || o.BatchRows > most {
+		return nil, fmt.Errorf("%d rows per batch: a batch of this store can have 1 to %d", o.BatchRows, most)
+	}
+	return &Writer{store: s, options: o, schema: s.manifest.schema(o.Library), views: map[uint16]*columns{}}, nil
 }
 
 // Append adds a row; r and its slices may be reused at once. Rows should come in keyed-hash order: neighbours share a batch.
 func (w *Writer) Append(r *Row) error {
-	m := w.store.manifest
-	if len(r.Patches) != m.Patches()*m.Dim || m.CLS != (r.CLS != nil) || m.CLS && len(r.CLS) != m.Dim {
-		return fmt.Errorf("row %s has %d patch numbers and %d of the class token, the store's rows have %d and %d",
-			r.Key, len(r.Patches), len(r.CLS), m.Patches()*m.Dim, m.Dim)
-	}
-	p := w.views[r.Identity.View]
-	if p == nil {
-		p = &pending{}
-		w.views[r.Identity.View] = p
-	}
-	p.add(r)
-	if len(p.rows) < w.options.BatchRows {
-		return nil
-	}
-	if err := w.flush(p); err != nil {
+	if err := w.store.manifest.checkRow(r); err != nil {
 		return err
 	}
-	if w.shard.at >= w.options.ShardBytes {
+	c := w.views[r.Identity.View]
+	if c == nil {
+		c = &columns{}
+		w.views[r.Identity.View] = c
+	}
+	c.add(r)
+	if c.len() < w.options.BatchRows {
+		return nil
+	}
+	if err := w.flush(c); err != nil {
+		return err
+	}
+	if w.shard.arrow.Size() >= w.options.ShardBytes {
 		return w.publish()
 	}
 	return nil
 }
 
-// flush writes p's rows as one record batch.
-func (w *Writer) flush(p *pending) error {
-	if len(p.rows) == 0 {
+// checkRow refuses a row that no reader would take.
+func (m Manifest) checkRow(r *Row) error {
+	if len(r.Patches) != m.Patches()*m.Dim || m.CLS != (r.CLS != nil) || m.CLS && len(r.CLS) != m.Dim {
+		return fmt.Errorf("row %s has %d patch numbers and %d of the class token, the store's rows have %d and %d",
+			r.Key, len(r.Patches), len(r.CLS), m.Patches()*m.Dim, m.Dim)
+	}
+	if !utf8.ValidString(r.Key) || len(r.Key) > maxKeyBytes {
+		return fmt.Errorf("key %.100q: it must be UTF-8 of at most %d bytes", r.Key, maxKeyBytes)
+	}
+	if len(r.View.Jitter) > maxJitter {
+		return fmt.Errorf("row %s has %d numbers of jitter, at most %d are possible", r.Key, len(r.View.Jitter), maxJitter)
+	}
+	return nil
+}
+
+// flush writes c's rows as one record batch.
+func (w *Writer) flush(c *columns) error {
+	if c.len() == 0 {
 		return nil
 	}
 	if w.shard == nil {
@@ -107,52 +113,15 @@ func (w *Writer) flush(p *pending) error {
 		}
 	}
 	f := w.shard
-	rec := p.record(w.schema)
-	defer rec.Release()
-	from := f.at
-	f.batch.Reset()
-	if err := f.arrow.Write(rec); err != nil {
+	w.message.Encode(c.record(w.store.manifest.CLS))
+	block, err := f.arrow.Append(&w.message)
+	if err != nil {
 		return fmt.Errorf("write shard in %s: %w", w.store.dir, err)
 	}
-	if len(f.batches) == 0 { // Arrow writes the schema with the first batch: find where that ends
-		n, err := w.headerLength()
-		if err != nil {
-			return err
-		}
-		f.header, from = n, n
-		// The digest of the first batch must not cover the header: the reader takes the batch alone.
-		if err := f.rehash(from); err != nil {
-			return err
-		}
-	}
-	info := BatchInfo{Offset: from, Length: f.at - from, Rows: len(p.rows), View: p.rows[0].Identity.View}
-	f.batch.Sum(info.Digest[:0])
-	for _, r := range p.rows {
-		f.rows = append(f.rows, indexRow{r.Identity, r.FileSize, r.MTime, int32(len(f.batches))})
-	}
-	f.batches = append(f.batches, info)
-	p.reset()
-	return nil
-}
-
-// headerLength is the size of the magic and the schema message of this writer's shards.
-func (w *Writer) headerLength() (int64, error) {
-	head := make([]byte, 1<<16)
-	n, err := w.shard.file.ReadAt(head, 0)
-	if n == 0 {
-		return 0, fmt.Errorf("read back shard: %w", err)
-	}
-	return messageEnd(head[:n], int64(len(ipc.Magic))+2)
-}
-
-// rehash digests the bytes from offset on again.
-func (f *shardFile) rehash(from int64) error {
-	buf := make([]byte, f.at-from)
-	if _, err := f.file.ReadAt(buf, from); err != nil {
-		return fmt.Errorf("read back shard: %w", err)
-	}
-	f.batch.Reset()
-	f.batch.Write(buf)
+	f.side.batches = append(f.side.batches, BatchInfo{Offset: block.Offset, Length: w.message.Size(), Rows: c.len(), View: c.view,
+		Digest: xxh(w.message.Head, w.message.Body)})
+	f.side.rows = append(f.side.rows, c.rows...)
+	c.reset()
 	return nil
 }
 
@@ -161,9 +130,8 @@ func (w *Writer) open() error {
 	if err != nil {
 		return fmt.Errorf("start shard: %w", err)
 	}
-	f := &shardFile{file: file, digest: sha256.New(), batch: sha256.New()}
-	f.arrow, err = ipc.NewFileWriter(f, ipc.WithSchema(w.schema), ipc.WithZstd())
-	if err != nil {
+	f := &shardFile{file: file, digest: sha256.New(), side: sidecar{library: w.options.Library}}
+	if f.arrow, err = arrowfile.NewWriter(f, w.schema); err != nil {
 		file.Abort()
 		return fmt.Errorf("start shard: %w", err)
 	}
@@ -180,16 +148,16 @@ func (w *Writer) publish() error {
 	if err := f.arrow.Close(); err != nil {
 		return fmt.Errorf("finish shard in %s: %w", w.store.dir, err)
 	}
+	f.side.size = f.arrow.Size()
 	name := hex.EncodeToString(f.digest.Sum(nil))
-	path := filepath.Join(w.store.dir, shardsDir, name+shardSuffix)
-	if err := f.file.CommitAs(path); err != nil {
+	if err := f.file.CommitAs(w.store.shardPath(name)); err != nil {
 		return err
 	}
 	w.shard = nil
 	if err := w.publishRejects(); err != nil {
 		return err
 	}
-	return writeSidecar(filepath.Join(w.store.dir, indexDir, name+shardSuffix), sidecar{Size: f.at, Header: f.header, Batches: f.batches}, f.rows)
+	return w.store.writeSidecar(name, &f.side)
 }
 
 // Reject records an image that cannot be used.
@@ -213,7 +181,7 @@ func (w *Writer) publishRejects() error {
 		return nil
 	}
 	sum := sha256.Sum256(w.rejects.Bytes())
-	path := filepath.Join(w.store.dir, rejectsDir, hex.EncodeToString(sum[:])+".jsonl")
+	path := filepath.Join(w.store.dir, rejectsDir, hex.EncodeToString(sum[:])+rejectsSuffix)
 	err := atomicfile.Write(path, w.rejects.Bytes(), 0o644)
 	w.rejects.Reset()
 	return err
@@ -221,7 +189,7 @@ func (w *Writer) publishRejects() error {
 
 // Close writes what waits and publishes the last shard. After an error nothing of that shard is visible.
 func (w *Writer) Close() error {
-	for _, v := range sortedKeys(w.views) {
+	for _, v := range slices.Sorted(maps.Keys(w.views)) {
 		if err := w.flush(w.views[v]); err != nil {
 			w.Abort()
 			return err

@@ -219,6 +219,10 @@ func (b *Batch) Size(i int) (int64, error) {
 	return size, err
 }
 
+// maxRatio is more than zstd can compress: a block of at most 128 KiB takes at least 4 bytes (RFC 8878, 3.1.1.2). It bounds what a claim
+// can make a reader allocate by what the file holds.
+const maxRatio = 1 << 15
+
 // stored gives the bytes of buffer i as they lie in the file, and the size they decompress to, -1 where they are plain.
 func (b *Batch) stored(i int) ([]byte, int64, error) {
 	s := b.spans[i]
@@ -230,8 +234,8 @@ func (b *Batch) stored(i int) ([]byte, int64, error) {
 		return nil, 0, fmt.Errorf("buffer %d has no room for its size", i)
 	}
 	size := int64(binary.LittleEndian.Uint64(raw))
-	if size < -1 {
-		return nil, 0, fmt.Errorf("buffer %d claims %d bytes", i, size)
+	if size < -1 || size/maxRatio > int64(len(raw)) {
+		return nil, 0, fmt.Errorf("buffer %d claims %d bytes in %d", i, size, len(raw))
 	}
 	return raw[8:], size, nil
 }
