@@ -92,6 +92,7 @@ func New(o Options) (*Device, error) {
 	if d.threads <= 0 {
 		d.threads = allowedProcessors()
 	}
+	spinBriefly(d.threads, d.done)
 	go d.compute()
 	var err error
 	d.wait(func() {
