@@ -5,13 +5,20 @@ import (
 	"encoding/binary"
 )
 
-// exifOrientation finds the orientation (1 to 8) in a JPEG's APP1 segments or a PNG's eXIf chunk; 0 where there is none that can be
-// read, which is no error: Pillow too shows such an image as it lies.
+// exifOrientation finds the orientation (1 to 8) in a JPEG's APP1 segments, a PNG's or WebP's EXIF chunk or a TIFF's directory; 0
+// where there is none that can be read, which is no error: Pillow too shows such an image as it lies.
 func exifOrientation(data []byte) int {
-	if !bytes.HasPrefix(data, []byte("\xff\xd8")) {
-		return tiffOrientation(pngExif(data))
+	var exif, xmp []byte
+	switch formatOf(data) {
+	case formatJPEG:
+		exif, xmp = jpegMetadata(data)
+	case formatPNG:
+		exif = pngExif(data)
+	case formatWebP:
+		exif, xmp = webpMetadata(data)
+	case formatTIFF:
+		exif = data
 	}
-	exif, xmp := jpegMetadata(data)
 	if o := tiffOrientation(exif); o != 0 {
 		return o
 	}
@@ -53,6 +60,24 @@ func xmpOrientation(xmp []byte) int {
 	return 0
 }
 
+// webpMetadata finds the chunks of a file that parseWebP took.
+func webpMetadata(data []byte) (exif, xmp []byte) {
+	for chunks := data[12:]; len(chunks) >= 8; {
+		n := int64(binary.LittleEndian.Uint32(chunks[4:]))
+		if n > int64(len(chunks)-8) {
+			break
+		}
+		switch body := chunks[8 : 8+n]; string(chunks[:4]) {
+		case "EXIF":
+			exif = bytes.TrimPrefix(body, []byte("Exif\x00\x00"))
+		case "XMP ":
+			xmp = body
+		}
+		chunks = chunks[min(8+n+n%2, int64(len(chunks))):]
+	}
+	return exif, xmp
+}
+
 func pngExif(data []byte) []byte {
 	for at := 8; at+8 <= len(data); {
 		n := int64(binary.BigEndian.Uint32(data[at:]))
@@ -65,39 +90,4 @@ func pngExif(data []byte) []byte {
 		at += int(12 + n)
 	}
 	return nil
-}
-
-// tiffOrientation reads tag 0x0112 of the first directory.
-func tiffOrientation(t []byte) int {
-	if len(t) < 8 {
-		return 0
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	switch string(t[:2]) {
-	case "II":
-	case "MM":
-		order = binary.BigEndian
-	default:
-		return 0
-	}
-	at := int64(order.Uint32(t[4:]))
-	if at+2 > int64(len(t)) {
-		return 0
-	}
-	for range order.Uint16(t[at:]) {
-		if at+14 > int64(len(t)) {
-			return 0
-		}
-		entry := t[at+2 : at+14]
-		if order.Uint16(entry) == 0x0112 {
-			switch order.Uint16(entry[2:]) {
-			case 3: // SHORT
-				return int(order.Uint16(entry[8:]))
-			case 4: // LONG
-				return int(min(order.Uint32(entry[8:]), 9))
-			}
-		}
-		at += 12
-	}
-	return 0
 }

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"strings"
 )
 
 // Image is 8-bit RGB, row-major [H, W, 3], with EXIF orientation applied.
@@ -19,7 +20,7 @@ type Image struct {
 const MaxPixels = 2 * 89478485
 
 // ErrFormat marks a file whose format is not known here, by its content.
-var ErrFormat = errors.New("neither JPEG nor PNG")
+var ErrFormat = errors.New("none of JPEG, PNG, WebP, GIF, BMP and TIFF")
 
 // Decoder turns a file's bytes into an Image. It is safe for concurrent use.
 type Decoder interface {
@@ -38,38 +39,74 @@ func checkSize(w, h int) error {
 	return nil
 }
 
-// decode picks the format by content; jpeg decodes what is a JPEG.
-func decode(data []byte, jpeg func([]byte) (*Image, error)) (*Image, error) {
-	var img *Image
-	var err error
+// fileFormat is what a file is by its first bytes.
+type fileFormat string
+
+const (
+	formatJPEG fileFormat = "jpeg"
+	formatPNG  fileFormat = "png"
+	formatWebP fileFormat = "webp"
+	formatGIF  fileFormat = "gif"
+	formatBMP  fileFormat = "bmp"
+	formatTIFF fileFormat = "tiff"
+)
+
+func formatOf(data []byte) fileFormat {
 	switch {
 	case bytes.HasPrefix(data, []byte("\xff\xd8\xff")):
-		img, err = jpeg(data)
+		return formatJPEG
 	case bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")):
-		img, err = decodePNG(data)
-	case len(data) == 0:
+		return formatPNG
+	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
+		return formatWebP
+	case bytes.HasPrefix(data, []byte("GIF87a")), bytes.HasPrefix(data, []byte("GIF89a")):
+		return formatGIF
+	case bytes.HasPrefix(data, []byte("BM")):
+		return formatBMP
+	case bytes.HasPrefix(data, []byte("II*\x00")), bytes.HasPrefix(data, []byte("MM\x00*")):
+		return formatTIFF
+	}
+	return ""
+}
+
+// decode picks the format by content; jpeg decodes what is a JPEG.
+func decode(data []byte, jpeg func([]byte) (*Image, error)) (*Image, error) {
+	if len(data) == 0 {
 		return nil, errors.New("empty file")
-	default:
+	}
+	format := formatOf(data)
+	decoder := map[fileFormat]func([]byte) (*Image, error){formatJPEG: jpeg, formatPNG: decodePNG, formatWebP: decodeWebP,
+		formatGIF: decodeGIF, formatBMP: decodeBMP, formatTIFF: decodeTIFF}[format]
+	if decoder == nil {
 		return nil, ErrFormat
 	}
+	img, err := decoder(data)
 	if err != nil {
-		return nil, err
+		return nil, named(format, err)
 	}
 	return img.orient(exifOrientation(data)), nil
+}
+
+// named puts the format before an error whose library has not done so.
+func named(format fileFormat, err error) error {
+	if strings.HasPrefix(err.Error(), string(format)+":") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", format, err)
 }
 
 // decodePNG drops alpha and the low byte of 16-bit colours, as Pillow's convert("RGB") does.
 func decodePNG(data []byte) (*Image, error) {
 	c, err := png.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("png: %w", err)
+		return nil, err
 	}
 	if err := checkSize(c.Width, c.Height); err != nil {
 		return nil, err
 	}
 	m, err := png.Decode(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("png: %w", err)
+		return nil, err
 	}
 	if data[24] == 16 && data[25] == 0 { // bits and colour type in the header: 16-bit grey
 		return clipGray16(m), nil

@@ -142,10 +142,10 @@ func (t *turbo) jpeg(data []byte) (*Image, error) {
 func (t *turbo) failure(h unsafe.Pointer, data []byte) error {
 	msg := strings.TrimSpace(C.GoString(C.tj_text(t.text, h)))
 	if C.tj_code(t.code, h) != tjErrorWarning {
-		return fmt.Errorf("jpeg: %s", msg)
+		return errors.New(msg)
 	}
 	if !bytes.Contains(data[max(0, bytes.LastIndex(data, []byte("\xff\xda"))):], []byte("\xff\xd9")) {
-		return errors.New("jpeg: the file is truncated")
+		return errors.New("the file is truncated")
 	}
 	return nil
 }
@@ -173,14 +173,14 @@ func (goDecoder) Decode(data []byte) (*Image, error) {
 	return decode(data, func(data []byte) (*Image, error) {
 		c, err := jpeg.DecodeConfig(bytes.NewReader(data))
 		if err != nil {
-			return nil, fmt.Errorf("jpeg: %w", err)
+			return nil, err
 		}
 		if err := checkSize(c.Width, c.Height); err != nil {
 			return nil, err
 		}
 		m, err := jpeg.Decode(bytes.NewReader(data))
 		if err != nil {
-			return nil, fmt.Errorf("jpeg: %w", err)
+			return nil, err
 		}
 		return toRGB(m), nil
 	})
