@@ -184,7 +184,7 @@ func cosine(a, b []float32) float64 {
 func TestOneWorkerAndThreeHoldTheSameRows(t *testing.T) {
 	images := pictures(t, 50)
 	one := config(t, images)
-	one.Policy, one.Views = view.NewRRC(0.2, 7), 3
+	one.Policy, one.Views = view.NewRRC(0.2, 7).WithJitter(0.4, 0.4, 0.4, 0.1), 3
 	if s := extract(t, one); s.Images != 50 || s.Views != 150 || s.Reused != 0 || s.Rejected != 0 || s.RowBytes == 0 {
 		t.Errorf("summary %+v", s)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"mvptargets/extract"
 	"mvptargets/extract/teacher"
@@ -41,6 +43,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&c.Views, "views", 1, "views per image, a `number`")
 	kind := f.Enum("view", view.Center, []string{view.Center, view.RRC}, "how views are made: the middle, or random resized crops")
 	minScale := f.Float64("min-scale", 0.2, "least `share` of the image's area in a random crop")
+	jitter := f.String("jitter", "", "colour jitter of random crops: `B,C,S,H`, how far brightness, contrast, saturation and hue may go, or one number for the first three")
 	seed := f.Uint64("seed", 0, "`number` that random crops are drawn by")
 	provider := f.Enum("provider", teacher.Auto, teacher.Providers(), "what runs the teacher")
 	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
@@ -66,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 	if c.Part, err = extract.ParsePart(*part); err != nil {
 		return cli.Usagef("--part: %w", err)
 	}
-	if c.Policy, err = policy(f, *kind, *minScale, *seed); err != nil {
+	if c.Policy, err = policy(f, *kind, *minScale, *jitter, *seed); err != nil {
 		return err
 	}
 	if err := check(c); err != nil {
@@ -80,9 +83,9 @@ func run(ctx context.Context, args []string) error {
 }
 
 // policy builds the view policy. Flags that a policy has no use for are refused, not ignored.
-func policy(f *cli.FlagSet, kind string, minScale float64, seed uint64) (view.Policy, error) {
+func policy(f *cli.FlagSet, kind string, minScale float64, jitter string, seed uint64) (view.Policy, error) {
 	if kind == view.Center {
-		for _, name := range []string{"min-scale", "seed"} {
+		for _, name := range []string{"min-scale", "jitter", "seed"} {
 			if f.IsSet(name) {
 				return view.Policy{}, cli.Usagef("--%s is for --view rrc", name)
 			}
@@ -90,10 +93,34 @@ func policy(f *cli.FlagSet, kind string, minScale float64, seed uint64) (view.Po
 		return view.NewCenter(), nil
 	}
 	p := view.NewRRC(minScale, seed)
+	if jitter != "" {
+		r, err := parseJitter(jitter)
+		if err != nil {
+			return p, err
+		}
+		p = p.WithJitter(r[0], r[1], r[2], r[3])
+	}
 	if err := p.Validate(); err != nil {
 		return p, &cli.UsageError{Err: err}
 	}
 	return p, nil
+}
+
+// parseJitter reads brightness, contrast, saturation and hue; one number stands for the first three, as in timm and BEiT.
+func parseJitter(text string) (ranges [4]float64, err error) {
+	words := strings.Split(text, ",")
+	if len(words) == 1 {
+		words = []string{text, text, text, "0"}
+	}
+	if len(words) != len(ranges) {
+		return ranges, cli.Usagef("--jitter %s has %d numbers, want 4 or 1", text, len(words))
+	}
+	for i, w := range words {
+		if ranges[i], err = strconv.ParseFloat(strings.TrimSpace(w), 64); err != nil {
+			return ranges, cli.Usagef("--jitter %s: %q is no number", text, w)
+		}
+	}
+	return ranges, nil
 }
 
 func check(c extract.Config) error {

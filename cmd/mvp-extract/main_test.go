@@ -75,6 +75,7 @@ func TestErrors(t *testing.T) {
 		"stray argument":   {[]string{"--model", tower, "--images", photos, "--out", made, "more"}, nil, 2, []string{`unexpected argument "more"`}},
 		"bad part":         {[]string{"--model", tower, "--images", photos, "--out", made, "--part", "3/3"}, nil, 2, []string{`part "3/3" is not i/n`}},
 		"useless flag":     {[]string{"--model", tower, "--images", photos, "--out", made, "--seed", "1"}, nil, 2, []string{"--seed is for --view rrc"}},
+		"bad jitter":       {[]string{"--model", tower, "--images", photos, "--out", made, "--view", "rrc", "--jitter", "0.4,0.4"}, nil, 2, []string{"2 numbers, want 4 or 1"}},
 		"equal views":      {[]string{"--model", tower, "--images", photos, "--out", made, "--views", "2"}, nil, 2, []string{"use --view rrc"}},
 		"missing model":    {[]string{"--model", "none.onnx", "--images", photos, "--out", store(t)}, nil, 1, []string{"none.onnx does not exist", "--model takes"}},
 		"no vision tower":  {[]string{"--model", "../../extract/teacher/testdata/text.onnx", "--images", photos, "--out", store(t)}, nil, 1, []string{"text.onnx is no vision tower", "input_ids"}},

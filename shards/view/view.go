@@ -26,7 +26,14 @@ type Policy struct {
 	MinRatio float64 `json:"min_ratio,omitempty"` // of rrc: width over height, log-uniform, from
 	MaxRatio float64 `json:"max_ratio,omitempty"` // and to
 	HFlip    float64 `json:"hflip,omitempty"`     // of rrc: probability of a left-right flip
-	Seed     uint64  `json:"seed"`
+
+	// Of rrc: colour jitter, see WithJitter; 0 for none.
+	Brightness float64 `json:"brightness,omitempty"`
+	Contrast   float64 `json:"contrast,omitempty"`
+	Saturation float64 `json:"saturation,omitempty"`
+	Hue        float64 `json:"hue,omitempty"`
+
+	Seed uint64 `json:"seed"`
 }
 
 // NewCenter is the policy of CLIP's preprocessing.
@@ -37,13 +44,13 @@ func NewRRC(minScale float64, seed uint64) Policy {
 	return Policy{Name: RRC, MinScale: minScale, MaxScale: 1, MinRatio: 3. / 4, MaxRatio: 4. / 3, HFlip: 0.5, Seed: seed}
 }
 
-// View is the recorded outcome: a box in source pixels after EXIF orientation, and whether it is mirrored. For center the box is
+// View is the recorded outcome: a box in source pixels after EXIF orientation, whether it is mirrored, and colour jitter. For center the box is
 // the whole image.
 type View struct {
 	Index      uint16
 	X, Y, W, H int32
 	Flip       bool
-	Jitter     []float32 // colour jitter's parameters; nil where the policy has none
+	Jitter     []float32 // colour jitter: operation, factor, operation, factor ... as applied; nil where the policy has none
 }
 
 // Validate refuses a policy that cannot be drawn from.
@@ -65,7 +72,7 @@ func (p Policy) Validate() error {
 	if !(0 <= p.HFlip && p.HFlip <= 1) {
 		return fmt.Errorf("flip probability %g: must be within [0, 1]", p.HFlip)
 	}
-	return nil
+	return p.validateJitter()
 }
 
 // stream is a counter-based generator: block c is SHA-256(key, c) read as four little-endian 64-bit words.
@@ -111,6 +118,7 @@ func (p Policy) View(sha [32]byte, index uint16, w, h int) View {
 	s := newStream(p.Seed, sha, index)
 	v := p.crop(s, w, h)
 	v.Index, v.Flip = index, s.float() < p.HFlip
+	v.Jitter = p.jitter(s)
 	return v
 }
 
@@ -175,6 +183,9 @@ func (p Policy) Render(dst []uint8, img *Image, v View, size int) error {
 	}
 	if v.Flip {
 		flip(dst, size)
+	}
+	if v.Jitter != nil {
+		return applyJitter(dst, v.Jitter)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -133,14 +134,33 @@ func TestBadImages(t *testing.T) {
 	}
 }
 
-// Images of 28672 x 28672 and 16384 x 16384 pixels in a few bytes are refused by their headers, before anything is allocated.
+// hugeTIFF is a file whose directory says 65535 x 65535.
+func hugeTIFF(t *testing.T) []byte {
+	data := bytes.Clone(format(t, "big_endian.tif"))
+	for _, tag := range []string{"\x01\x00\x00\x04", "\x01\x01\x00\x04"} { // width and height, LONG
+		copy(data[bytes.Index(data, []byte(tag))+8:], "\x00\x00\xff\xff")
+	}
+	return data
+}
+
+// Images of 28672 x 28672, 16384 x 16384 and the like in a few bytes are refused by their headers, before anything is allocated.
 func TestBombs(t *testing.T) {
 	png := bytes.Clone(format(t, "rgb8.png"))
 	copy(png[16:], []byte{0, 0, 0x40, 0, 0, 0, 0x40, 0})
 	binary.BigEndian.PutUint32(png[29:], crc32.ChecksumIEEE(png[12:29]))
 	jpeg := bytes.Clone(format(t, "444.jpg"))
 	copy(jpeg[bytes.Index(jpeg, []byte("\xff\xc0"))+5:], []byte{0x70, 0, 0x70, 0})
-	for name, data := range map[string][]byte{"png": png, "jpeg": jpeg} {
+	huge := func(name string, at int, bytes ...byte) []byte {
+		data := slices.Clone(format(t, name))
+		copy(data[at:], bytes)
+		return data
+	}
+	vp8 := bytes.Index(format(t, "lossy.webp"), []byte("\x9d\x01\x2a")) + 3
+	vp8x := bytes.Index(format(t, "icc.webp"), []byte("VP8X")) + 12
+	for name, data := range map[string][]byte{"png": png, "jpeg": jpeg,
+		"webp": huge("lossy.webp", vp8, 0xff, 0x3f, 0xff, 0x3f), "webp canvas": huge("icc.webp", vp8x, 0xff, 0xff, 0, 0xff, 0xff, 0),
+		"webp lossless": huge("lossless.webp", 21, 0xff, 0xff, 0xff, 0x0f), "gif": huge("plain.gif", 6, 0xff, 0xff, 0xff, 0xff),
+		"bmp": huge("rgb.bmp", 18, 0, 0, 1, 0, 0, 0, 1, 0), "tiff": hugeTIFF(t)} {
 		for _, d := range []Decoder{NewDecoder(), goDecoder{}} {
 			if _, err := d.Decode(data); err == nil || !(strings.Contains(err.Error(), "limit") || strings.Contains(err.Error(), "pixel count")) {
 				t.Errorf("%s with %s's decoder: %v", name, d.Family(), err)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE / "formats"
+PHOTOS = HERE.parents[2] / "testdata" / "photos"
 W, H = 37, 29
 rng = numpy.random.default_rng(0)
 golden = {}
@@ -152,6 +153,10 @@ def webps(image):
     u24 = lambda v: struct.pack("<I", v)[:3]
     save("animated_inside.webp", riff((b"VP8X", b"\x02\0\0\0" + u24(W - 1) + u24(H - 1)), (b"ANIM", b"\x10\x20\x30\xff\0\0"),
          (b"ANMF", u24(2) + u24(3) + u24(15) + u24(16) + u24(100) + b"\0" + frame)))
+    save("xmp.webp", written(image, "WEBP", quality=80, xmp=b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'))
+    photo = Image.open(PHOTOS / "china.jpg").convert("RGB").resize((321, 215))
+    save("photo.webp", written(photo, "WEBP", quality=75))
+    save("photo_sharp.webp", written(photo.crop((0, 0, 100, 99)), "WEBP", quality=95, method=6))
     plain = written(image, "WEBP", quality=80)
     save("cut.webp", plain[:len(plain) * 3 // 4])
     save("trailing.webp", plain + bytes(50))
@@ -237,6 +242,7 @@ def tiffs(image):
             ("lzw_predictor", image, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}), ("grey8", image.convert("L"), {}),
             ("grey16", wide, {}), ("grey16_lzw", wide, {"compression": "tiff_lzw"}), ("palette", image.quantize(16), {}), ("rgba", alpha, {}),
             ("bilevel", image.convert("1"), {}), ("group3", image.convert("1"), {"compression": "group3"}),
+            ("group4_white", image.convert("1"), {"compression": "group4", "tiffinfo": {262: 0}}),
             ("group4", image.convert("1"), {"compression": "group4"}), ("cmyk", image.convert("CMYK"), {}),
             ("ycbcr", image.convert("YCbCr"), {}), ("orientation", image, {"tiffinfo": {274: 6}}),
             ("zstd", image, {"compression": "zstd"}),
@@ -276,7 +282,7 @@ def tiff_by_hand(name, order, photometric, bits, pixels, planar=1, extra=(), cut
 
 warnings.simplefilter("ignore")
 OUT.mkdir(exist_ok=True)
-china = Image.open(HERE.parents[2] / "testdata" / "photos" / "china.jpg").convert("RGB").resize((W, H))
+china = Image.open(PHOTOS / "china.jpg").convert("RGB").resize((W, H))
 jpegs(china)
 pngs()
 webps(china)
