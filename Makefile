@@ -3,13 +3,16 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race bench-step lint clean
+.PHONY: help deps deps-cuda build test race bench-step lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 deps: ## bring the pinned shared libraries into .deps/ (no root needed)
 	$(PYTHON) scripts/deps.py
+
+deps-cuda: ## bring NVIDIA's compiler and matrix products for the GPU into .deps/ (550 MB; no root, no GPU needed)
+	$(PYTHON) scripts/deps.py cuda
 
 build: ## build every package, and the programs into bin/
 	$(GO) build ./...

@@ -3,6 +3,9 @@
 
     python3 scripts/deps.py [--dir .deps] [NAME...]
 
+Without names: what every machine can use. The group cuda (name it, or one of its members) is for NVIDIA GPUs: a machine that
+trains on one needs cuda-nvrtc and cuda-cublas; cuda-ptxas, cuda-runtime and cuda-crt serve the tests of the kernels.
+
 Wheels are pinned by version and SHA-256 and fetched with pip, which any CPython 3.8+ on linux/amd64 can do: the wheel's
 own Python tag does not matter, since only its shared libraries are used. libturbojpeg comes from the Debian or Ubuntu
 archive, whose signed index vouches for it; without apt the programs fall back to Go's JPEG decoder. What is already
@@ -12,6 +15,7 @@ there is left alone, so a second run takes no time. Standard library only.
 import argparse
 import ctypes
 import fcntl
+import fnmatch
 import hashlib
 import json
 import os
@@ -43,6 +47,56 @@ WHEELS = {
         "from": "onednn_cpu_gomp-2023.2.0.data/data/lib/",
         "to": "lib/",
         "without": (),
+    },
+    "cuda-nvrtc": {
+        "about": "NVRTC 13.0, which compiles the CUDA kernels at first use (90 MB)",
+        "requirement": "nvidia-cuda-nvrtc==13.0.88",
+        "sha256": "ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575",
+        "python": "3.11",
+        "platform": "manylinux2010_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("lib/libnvrtc.so*", "lib/libnvrtc-builtins.so*", "include/nvrtc.h"),
+        "group": "cuda",
+    },
+    "cuda-cublas": {
+        "about": "cuBLASLt 13.1, matrix products on the GPU (420 MB)",
+        "requirement": "nvidia-cublas==13.1.1.3",
+        "sha256": "37936a16db8fe4ac1f065c2139360608a543a09275cb1a1af612e08cfa065436",
+        "python": "3.11",
+        "platform": "manylinux_2_27_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("lib/libcublasLt.so*", "include/cublas*.h"),
+        "group": "cuda",
+    },
+    "cuda-ptxas": {
+        "about": "ptxas 13.0, which tells the kernels' registers and spills (37 MB)",
+        "requirement": "nvidia-cuda-nvcc==13.0.88",
+        "sha256": "56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03",
+        "python": "3.11",
+        "platform": "manylinux2014_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("bin/ptxas",),
+        "group": "cuda",
+    },
+    "cuda-runtime": {
+        "about": "the headers of CUDA 13.0, to check declarations against (2 MB)",
+        "requirement": "nvidia-cuda-runtime==13.0.96",
+        "sha256": "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        "python": "3.11",
+        "platform": "manylinux2014_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("include/*",),
+        "group": "cuda",
+    },
+    "cuda-crt": {
+        "about": "the headers of CUDA 13.0's compiler (0.1 MB)",
+        "requirement": "nvidia-cuda-crt==13.0.88",
+        "sha256": "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4",
+        "python": "3.11",
+        "platform": "manylinux2014_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("include/*",),
+        "group": "cuda",
     },
 }
 TURBOJPEG = "turbojpeg"
@@ -113,15 +167,27 @@ def download_wheel(spec, to):
     return wheels[0]
 
 
+def place(name, spec):
+    """Where a wheel's member goes, below the library's folder; None for what is not wanted."""
+    base = name[len(spec["from"]):]
+    if not name.startswith(spec["from"]) or name.endswith("/"):
+        return None
+    if "keep" in spec:  # patterns below "from", whose folders stay as they are
+        return base if any(fnmatch.fnmatch(base, pattern) for pattern in spec["keep"]) else None
+    if "/" in base or ".so" not in base or base.startswith(spec["without"]):
+        return None
+    return spec["to"] + base
+
+
 def unpack_wheel(wheel, spec, to):
     """Write the wheel's libraries to a folder; files of equal content (a library under three sonames) share their bytes."""
     seen = {}
     with zipfile.ZipFile(wheel) as archive:
         for name in sorted(archive.namelist()):
-            base = name[len(spec["from"]):]
-            if not name.startswith(spec["from"]) or "/" in base or ".so" not in base or base.startswith(spec["without"]):
+            base = place(name, spec)
+            if base is None:
                 continue
-            path = to / spec["to"] / base
+            path = to / base
             path.parent.mkdir(parents=True, exist_ok=True)
             data = archive.read(name)
             digest = hashlib.sha256(data).digest()
@@ -205,11 +271,19 @@ def install(name, deps):
         return install_wheel(name, deps / name, Path(work))
 
 
+def chosen(names):
+    """Names with each group replaced by its members; without names, all that belong to no group."""
+    wanted = []
+    for name in names or [n for n, spec in WHEELS.items() if "group" not in spec] + [TURBOJPEG]:
+        wanted += [n for n, spec in WHEELS.items() if spec.get("group") == name] or [name]
+    return wanted
+
+
 def main():
-    names = [*WHEELS, TURBOJPEG]
+    names = [*WHEELS, TURBOJPEG, *sorted({spec["group"] for spec in WHEELS.values() if "group" in spec})]
     parser = argparse.ArgumentParser(description="Bring the shared libraries into .deps/, without root.")
     parser.add_argument("--dir", type=Path, default=Path(__file__).resolve().parent.parent / ".deps", help="where to (default: .deps of this tree)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(names)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(names)} (default: all outside a group)")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in names]
     if unknown:
@@ -224,7 +298,7 @@ def main():
         raise DepsError(f"cannot write to {deps}: {error.strerror}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for name in arguments.names or names:
+        for name in chosen(arguments.names):
             try:
                 if install(name, deps):
                     say(f"{name} is in {deps / name}")
