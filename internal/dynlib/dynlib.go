@@ -49,6 +49,7 @@ type Spec struct {
 	Sonames []string // looked up by the system's loader, in order, after Env and .deps: "libdnnl.so.3"
 	Env     string   // environment variable that overrides the search: a file, or a folder that holds one of Sonames
 	Globs   []string // below each .deps folder: "onednn/lib/libdnnl.so.3"
+	Also    []string // anywhere, after .deps: "/usr/local/cuda/lib64/libnvrtc.so.13"
 	Remedy  string   // "run `make deps`"
 }
 
@@ -118,10 +119,15 @@ func (s Spec) candidates() []string {
 			out = append(out, found...)
 		}
 	}
+	for _, g := range s.Also {
+		found, _ := filepath.Glob(g)
+		sort.Strings(found)
+		out = append(out, found...)
+	}
 	return append(out, s.Sonames...)
 }
 
-// Open loads the first candidate that the loader accepts: the override, then .deps, then the system's.
+// Open loads the first candidate that the loader accepts: the override, then .deps, then Also, then the system's.
 func (s Spec) Open() (*Lib, error) {
 	var tried []string
 	for _, c := range s.candidates() {
@@ -138,6 +144,9 @@ func (s Spec) Open() (*Lib, error) {
 	where := "in .deps (none found) and the system's folders"
 	if dirs := DepsDirs(); len(dirs) > 0 {
 		where = "in " + strings.Join(dirs, ", ") + " and the system's folders"
+	}
+	if len(s.Also) > 0 {
+		where += ", as " + strings.Join(s.Also, ", ")
 	}
 	if s.Env != "" {
 		if v := os.Getenv(s.Env); v != "" {
