@@ -105,6 +105,7 @@ type run struct {
 	model   *teacher.Model
 	feature teacher.Feature
 	session *teacher.Session // opened only if there is work, or to learn the layout
+	library string           // what runs the session: version and provider, for the shards' record
 	store   *shards.Store
 	index   *shards.Index
 	tasks   []task
@@ -152,7 +153,7 @@ func (r *run) compute(ctx context.Context) error {
 	if err := r.openSession(ctx); err != nil {
 		return err
 	}
-	writer, err := r.store.Writer(shards.WriterOptions{Library: r.session.Runtime(), ShardBytes: r.ShardBytes})
+	writer, err := r.store.Writer(shards.WriterOptions{Library: r.library, ShardBytes: r.ShardBytes})
 	if err != nil {
 		return err
 	}

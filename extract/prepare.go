@@ -160,6 +160,6 @@ func (r *run) openSession(ctx context.Context) error {
 	if n := s.Registers(); n > 0 {
 		r.Log.Info("register tokens are dropped", "registers", n)
 	}
-	r.session = s
+	r.session, r.library = s, s.Runtime()+", "+o.Provider
 	return nil
 }

@@ -147,7 +147,7 @@ func (b *Batch) decode(message []byte, m *Manifest, l *arrowfile.Layout) error {
 		return err
 	}
 	n := b.arrow.Rows
-	if n > maxBatchRows || int64(n)*m.rowBytes() > maxBatchBytes {
+	if n > maxBatchRows || int64(n)*m.RowBytes() > maxBatchBytes {
 		return fmt.Errorf("a batch of %d rows", n)
 	}
 	s := &source{batch: &b.arrow, layout: l}
@@ -177,10 +177,10 @@ func (b *Batch) decodeViews(s *source, n int) {
 	tmp.views = fixed(s, tmp.views, l.Buffer[colView]+1, n)
 	tmp.numbers = fixed(s, tmp.numbers, l.Buffer[colCrop]+2, 4*n)
 	tmp.bytes = fixed(s, tmp.bytes, l.Buffer[colFlip]+1, (n+7)/8)
-	b.View = grown(b.View, n)
 	if s.err != nil {
 		return
 	}
+	b.View = grown(b.View, n)
 	for i := range n {
 		c := tmp.numbers[4*i : 4*i+4]
 		b.View[i] = view.View{Index: tmp.views[i], X: c[0], Y: c[1], W: c[2], H: c[3], Flip: bit(tmp.bytes, i)}

@@ -85,7 +85,7 @@ func (m Manifest) validate() error {
 		return fmt.Errorf("schema version %d, this program reads %d", m.Schema, Schema)
 	case m.Producer.Encoding != EncodingF16:
 		return fmt.Errorf("encoding %q, this program reads %s", m.Producer.Encoding, EncodingF16)
-	case m.Grid[0] <= 0 || m.Grid[1] <= 0 || m.Grid[0] > 1024 || m.Grid[1] > 1024 || m.Dim <= 0 || m.Dim > 1<<16 || m.rowBytes() > 1<<28:
+	case m.Grid[0] <= 0 || m.Grid[1] <= 0 || m.Grid[0] > 1024 || m.Grid[1] > 1024 || m.Dim <= 0 || m.Dim > 1<<16 || m.RowBytes() > 1<<28:
 		return fmt.Errorf("grid %v with features of width %d", m.Grid, m.Dim)
 	case m.ProducerID != m.Producer.ID():
 		return fmt.Errorf("producer id %.12s does not belong to the producer, %.12s: the file was edited", m.ProducerID, m.Producer.ID())

@@ -82,8 +82,8 @@ func columnsOf(s *arrow.Schema) (text string) {
 	return text
 }
 
-// rowBytes is what the numbers of a row take, uncompressed.
-func (m Manifest) rowBytes() int64 {
+// RowBytes is what the numbers of a row take, uncompressed.
+func (m Manifest) RowBytes() int64 {
 	n := m.Patches() * m.Dim
 	if m.CLS {
 		n += m.Dim
@@ -93,5 +93,5 @@ func (m Manifest) rowBytes() int64 {
 
 // batchRows is how many rows a Writer may put into one batch.
 func (m Manifest) batchRows() int {
-	return int(min(maxTextBytes/maxKeyBytes, maxBatchBytes/2/m.rowBytes()))
+	return int(min(maxTextBytes/maxKeyBytes, maxBatchBytes/2/m.RowBytes()))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
 	"maps"
@@ -158,33 +157,6 @@ func (w *Writer) publish() error {
 		return err
 	}
 	return w.store.writeSidecar(name, &f.side)
-}
-
-// Reject records an image that cannot be used.
-func (w *Writer) Reject(key, reason string) error {
-	line, err := json.Marshal(Reject{key, reason})
-	if err != nil {
-		return err
-	}
-	w.rejects.Write(append(line, '\n'))
-	return nil
-}
-
-// Reject is a line of rejects/.
-type Reject struct {
-	Key    string `json:"key"`
-	Reason string `json:"reason"`
-}
-
-func (w *Writer) publishRejects() error {
-	if w.rejects.Len() == 0 {
-		return nil
-	}
-	sum := sha256.Sum256(w.rejects.Bytes())
-	path := filepath.Join(w.store.dir, rejectsDir, hex.EncodeToString(sum[:])+rejectsSuffix)
-	err := atomicfile.Write(path, w.rejects.Bytes(), 0o644)
-	w.rejects.Reset()
-	return err
 }
 
 // Close writes what waits and publishes the last shard. After an error nothing of that shard is visible.

@@ -46,7 +46,7 @@ func epochOrder(rows []int, window int, seed, epoch uint64) []rowRef {
 }
 
 // windowBatches is W, the record batches that are held decoded: 64 of 16 rows mix about a thousand rows.
-const windowBatches = 64
+const windowBatches = shards.Window
 
 // Loader replays the store's views: pixels rendered again from the images, targets from the shards. It belongs to one goroutine and
 // uses all cores.
