@@ -27,6 +27,7 @@ import (
 // Config says what to compute.
 type Config struct {
 	Model    string // ONNX file
+	Set      teacher.Settings
 	Images   string // source
 	Store    string // folder, created if absent
 	Features string // what teacher.Model.Feature takes
@@ -126,8 +127,11 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.from, err = source.Open(r.Images); err != nil {
 		return err
 	}
-	if r.model, err = teacher.Read(r.Model); err != nil {
+	if r.model, err = teacher.Read(r.Model, r.Set); err != nil {
 		return err
+	}
+	if r.Policy.Name == view.Center {
+		r.Policy.ShortEdge, r.Policy.Stretch = r.model.Short, r.model.Stretch
 	}
 	if r.feature, err = r.model.Feature(r.Features); err != nil {
 		return err

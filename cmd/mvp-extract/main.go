@@ -37,6 +37,7 @@ func run(ctx context.Context, args []string) error {
 	f.Libraries = libraries
 	c := extract.Config{Terminal: os.Stderr}
 	f.StringVar(&c.Model, "model", "", "the teacher, an ONNX `file`")
+	set := preprocessing(f)
 	f.StringVar(&c.Images, "images", "", "the `source` of images")
 	f.StringVar(&c.Store, "out", "", "the target store, a `folder`; created if absent")
 	f.StringVar(&c.Features, "features", teacher.Projected, "`what` to store per patch: projected, normed, hidden or an output's name; see inspect")
@@ -66,6 +67,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	c.Provider, c.Precision, c.Log = *provider, *precision, f.Logger()
 	var err error
+	if c.Set, err = set(); err != nil {
+		return err
+	}
+	if *kind != view.Center && c.Set.Resize != "" {
+		return cli.Usagef("--resize is for --view center")
+	}
 	if c.Part, err = extract.ParsePart(*part); err != nil {
 		return cli.Usagef("--part: %w", err)
 	}
@@ -80,6 +87,46 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(sum)
 	}
 	return err
+}
+
+// preprocessing adds the flags that go before preprocessor_config.json, and gives what reads them after Parse.
+func preprocessing(f *cli.FlagSet) func() (teacher.Settings, error) {
+	size := f.Int("size", 0, "side of the teacher's input in `pixels`, where its graph leaves that open")
+	mean := f.String("mean", "", "mean of the pixels, `R,G,B` of 0..1; without it that of preprocessor_config.json beside the model, or CLIP's")
+	std := f.String("std", "", "standard deviation of the pixels, `R,G,B`; as --mean")
+	resize := f.String("resize", "", "`stretch|N`: how --view center resizes: the whole image to a square, or the short side to N pixels before the middle is cut out")
+	return func() (teacher.Settings, error) {
+		s := teacher.Settings{Size: *size, Resize: *resize}
+		if *size < 0 {
+			return s, cli.Usagef("--size %d is negative", *size)
+		}
+		if n, err := strconv.Atoi(*resize); *resize != "" && *resize != teacher.Stretch && (err != nil || n < 1) {
+			return s, cli.Usagef("--resize %s is neither %s nor a number of pixels", *resize, teacher.Stretch)
+		}
+		var err error
+		if s.Mean, err = triple("mean", *mean, -1e6); err != nil {
+			return s, err
+		}
+		s.Std, err = triple("std", *std, 0)
+		return s, err
+	}
+}
+
+// triple reads three numbers above least; nil for "".
+func triple(flag, text string, least float64) (*[3]float32, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var three [3]float32
+	parts := strings.Split(text, ",")
+	for i, part := range parts {
+		v, err := strconv.ParseFloat(strings.TrimSpace(part), 32)
+		if err != nil || len(parts) != 3 || !(v > least && v < 1e6) {
+			return nil, cli.Usagef("--%s %s is not three numbers R,G,B, such as 0.5,0.5,0.5", flag, text)
+		}
+		three[i] = float32(v)
+	}
+	return &three, nil
 }
 
 // policy builds the view policy. Flags that a policy has no use for are refused, not ignored.
@@ -144,6 +191,7 @@ func inspect(args []string) error {
 	f := cli.Flags("mvp-extract inspect", "--model clip.onnx\nPrints a model's inputs and outputs, and what --features can give of it.")
 	f.Libraries = libraries
 	model := f.String("model", "", "the teacher, an ONNX `file`")
+	set := preprocessing(f)
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -155,7 +203,11 @@ func inspect(args []string) error {
 	if *model == "" {
 		return cli.Usagef("--model is missing")
 	}
-	m, err := teacher.Read(*model)
+	settings, err := set()
+	if err != nil {
+		return err
+	}
+	m, err := teacher.Read(*model, settings)
 	if err != nil {
 		return err
 	}
