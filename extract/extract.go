@@ -108,12 +108,14 @@ type run struct {
 	session *teacher.Session // opened only if there is work, or to learn the layout
 	library string           // what runs the session: version and provider, for the shards' record
 	store   *shards.Store
+	lease   *shards.Lease
 	index   *shards.Index
 	tasks   []task
 	running bool // the model may still be at work, after a stop that did not wait for it
 }
 
 func (r *run) close() {
+	r.releaseLease()
 	if r.model != nil {
 		r.model.Close()
 	}
@@ -144,6 +146,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.openStore(ctx); err != nil {
 		return err
 	}
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
 	if r.index, err = r.store.Index(); err != nil {
 		return err
 	}
@@ -163,6 +168,7 @@ func (r *run) compute(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go r.watchLease(ctx, cancel)
 	var m meter
 	views := 0
 	for i := range r.tasks {
