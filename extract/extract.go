@@ -110,6 +110,7 @@ type run struct {
 	store   *shards.Store
 	lease   *shards.Lease
 	index   *shards.Index
+	found   int64 // images of the source, all parts
 	tasks   []task
 	running bool // the model may still be at work, after a stop that did not wait for it
 }
@@ -125,25 +126,16 @@ func (r *run) close() {
 }
 
 // prepare does everything that can fail before the first image is read.
-func (r *run) prepare(ctx context.Context) (err error) {
-	if r.from, err = source.Open(r.Images); err != nil {
-		return err
-	}
-	if r.model, err = teacher.Read(r.Model, r.Set); err != nil {
-		return err
-	}
-	if r.Policy.Name == view.Center {
-		r.Policy.ShortEdge, r.Policy.Stretch = r.model.Short, r.model.Stretch
-	}
-	if r.feature, err = r.model.Feature(r.Features); err != nil {
-		return err
-	}
-	r.decoder = view.NewDecoder()
-	tasks, err := r.scan(ctx)
+func (r *run) prepare(ctx context.Context) error {
+	tasks, err := r.find(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.openStore(ctx); err != nil {
+	m, _, err := r.manifest(ctx)
+	if err != nil {
+		return err
+	}
+	if r.store, err = shards.Create(r.Store, m); err != nil {
 		return err
 	}
 	if err := r.hold(ctx); err != nil {
@@ -155,6 +147,24 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	r.tasks = r.reuse(tasks)
 	r.Log.Info("planned", "images", r.sum.Images, "to_compute", len(r.tasks), "views_reused", r.sum.Reused, "part", r.Part.String())
 	return nil
+}
+
+// find opens source and model and lists the part's images.
+func (r *run) find(ctx context.Context) (tasks []task, err error) {
+	if r.from, err = source.Open(r.Images); err != nil {
+		return nil, err
+	}
+	if r.model, err = teacher.Read(r.Model, r.Set); err != nil {
+		return nil, err
+	}
+	if r.Policy.Name == view.Center {
+		r.Policy.ShortEdge, r.Policy.Stretch = r.model.Short, r.model.Stretch
+	}
+	if r.feature, err = r.model.Feature(r.Features); err != nil {
+		return nil, err
+	}
+	r.decoder = view.NewDecoder()
+	return r.scan(ctx)
 }
 
 // compute runs the pipeline over the tasks and publishes what it gave.

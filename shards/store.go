@@ -55,14 +55,23 @@ func Create(dir string, m Manifest) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diff := s.manifest.Producer.Diff(m.Producer); len(diff) > 0 {
-		return nil, fmt.Errorf("store %s was made by another producer (%s): choose another --out, or the settings that made it", dir, strings.Join(diff, "; "))
-	}
-	if s.manifest.Grid != m.Grid || s.manifest.Dim != m.Dim || s.manifest.CLS != m.CLS {
-		return nil, fmt.Errorf("store %s holds a grid of %v with width %d (class token: %v), asked is %v with %d (%v): choose another --out",
-			dir, s.manifest.Grid, s.manifest.Dim, s.manifest.CLS, m.Grid, m.Dim, m.CLS)
+	if err := s.Fits(m); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// Fits says whether rows of m may be added to the store; if not, the error names what differs.
+func (s *Store) Fits(m Manifest) error {
+	m.Producer.Schema = Schema
+	if diff := s.manifest.Producer.Diff(m.Producer); len(diff) > 0 {
+		return fmt.Errorf("store %s was made by another producer (%s): choose another --out, or the settings that made it", s.dir, strings.Join(diff, "; "))
+	}
+	if s.manifest.Grid != m.Grid || s.manifest.Dim != m.Dim || s.manifest.CLS != m.CLS {
+		return fmt.Errorf("store %s holds a grid of %v with width %d (class token: %v), asked is %v with %d (%v): choose another --out",
+			s.dir, s.manifest.Grid, s.manifest.Dim, s.manifest.CLS, m.Grid, m.Dim, m.CLS)
+	}
+	return nil
 }
 
 // Open opens an existing store.

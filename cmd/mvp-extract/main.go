@@ -54,6 +54,7 @@ func run(ctx context.Context, args []string) error {
 	part := f.String("part", "0/1", "do only part `i/n` of the images, i from 0")
 	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
 	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
+	plan := f.Bool("plan", false, "say what there is to do, how large the store will be and how long it takes, and stop")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -80,6 +81,13 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := check(c); err != nil {
+		return err
+	}
+	if *plan {
+		p, err := extract.MakePlan(ctx, c)
+		if err == nil {
+			fmt.Print(p)
+		}
 		return err
 	}
 	sum, err := extract.Run(ctx, c)
