@@ -55,11 +55,15 @@ func (l *Loader) Feed(first, last int) *Feed {
 	return f
 }
 
-// Next gives the next micro-batch, which stays as it is until the call after. It fails where Load did, and there is nothing after that.
+// Next gives the next micro-batch, which stays as it is until the call after. It fails where Load did, and there is nothing after that; and
+// it fails once ctx has ended.
 func (f *Feed) Next(ctx context.Context) (*Batch, error) {
 	if f.last != nil {
 		f.free <- f.last
 		f.last = nil
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	start := time.Now()
 	defer func() { f.Waited += time.Since(start) }()

@@ -55,10 +55,11 @@ func (t *trainer) begin() error {
 	if err := os.MkdirAll(filepath.Join(t.Run, checkpointDir), 0o755); err != nil {
 		return fmt.Errorf("run's folder: %w; choose another --out", err)
 	}
-	var err error
-	if t.unlock, err = lock(t.Run); err != nil {
+	unlock, err := lock(t.Run)
+	if err != nil {
 		return err
 	}
+	t.unlock = unlock
 	if err := sweep(t.Run); err != nil {
 		return fmt.Errorf("run's folder: %w", err)
 	}

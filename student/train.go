@@ -140,10 +140,13 @@ func (t *trainer) run(ctx context.Context, feed *Feed) error {
 	defer bar.Done()
 	first := t.done
 	for t.done < t.schedule.Total {
+		if ctx.Err() != nil {
+			return t.stopped()
+		}
 		m, err := t.step(ctx, feed)
 		switch {
-		case ctx.Err() != nil:
-			return t.saveAnd(fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total))
+		case err != nil && ctx.Err() != nil:
+			return t.stopped()
 		case errors.As(err, new(*dataError)):
 			return t.saveAnd(err)
 		case err != nil:
@@ -169,6 +172,11 @@ func (t *trainer) run(ctx context.Context, feed *Feed) error {
 	return nil
 }
 
+// stopped saves and says where a signal came.
+func (t *trainer) stopped() error {
+	return t.saveAnd(fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total))
+}
+
 // dataError is a failure to load: the run can be continued when it is mended.
 type dataError struct{ error }
 
@@ -179,7 +187,7 @@ func (t *trainer) step(ctx context.Context, feed *Feed) (Metrics, error) {
 	start, waited := time.Now(), feed.Waited
 	t.model.BeginStep()
 	for range t.micros {
-		b, err := feed.Next(ctx)
+		b, err := feed.Next(ctx) // fails once ctx has ended
 		if err != nil {
 			return Metrics{}, &dataError{err}
 		}

@@ -11,6 +11,7 @@ import (
 	"mvptargets/blas/cpu"
 	"mvptargets/blas/ref"
 	"mvptargets/internal/cli"
+	"mvptargets/shards/view"
 	"mvptargets/student"
 )
 
@@ -29,6 +30,7 @@ func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 func run(ctx context.Context, args []string) error {
 	f := cli.Flags("mvp-train", synopsis)
+	f.Libraries = libraries
 	recipe := f.String("recipe", "", "the recipe, a TOML `file`")
 	var set settings
 	f.Var(&set, "set", "override a recipe's `key=value`; may be given again")
@@ -79,6 +81,17 @@ func run(ctx context.Context, args []string) error {
 	fmt.Printf("trained %d steps, %.4g images/s, %.1f %% of the time waiting for data, last loss %.4f; checkpoint %s\n",
 		sum.Steps, sum.ImagesSec, 100*sum.Waited, sum.Loss, sum.Checkpoint)
 	return nil
+}
+
+func libraries() []string {
+	decoder := view.NewDecoder()
+	lines := []string{decoder.Family() + " " + decoder.Version()}
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return append(lines, "cpu: "+err.Error())
+	}
+	defer dev.Close()
+	return append(lines, "cpu: "+dev.Info().Detail)
 }
 
 func open(device string, threads int) (blas.Device, error) {
