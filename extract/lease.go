@@ -14,8 +14,11 @@ func (r *run) hold(ctx context.Context) (err error) {
 	return err
 }
 
-// watchLease ends the job with ErrLeaseLost if the lease is lost before ctx ends.
+// watchLease ends the job with ErrLeaseLost if the lease is lost before ctx ends. A plan has none.
 func (r *run) watchLease(ctx context.Context, end func(error)) {
+	if r.lease == nil {
+		return
+	}
 	select {
 	case <-r.lease.Lost():
 		end(ErrLeaseLost)
