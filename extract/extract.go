@@ -36,6 +36,7 @@ type Config struct {
 
 	Provider  string // teacher.Auto or one of teacher.Providers
 	Precision string
+	Encoding  string // one of shards.Encodings, "" for the first
 	Batch     int
 	Threads   int // of the model, 0: one per core
 	Loaders   int // goroutines that read, decode and render, 0: one per core
@@ -62,6 +63,8 @@ type Summary struct {
 	Rejected int64   // images
 	Seconds  float64 // that the pipeline ran
 	Store    string
+	// Cosine is the least of a patch as it was stored to the teacher's, in a store of int8; 1 in one of float16.
+	Cosine float64
 	// RowBytes is what a view takes on disk, files of all kinds, over the whole store; 0 where it is not known.
 	RowBytes float64
 	Stages   map[string]float64 // seconds per stage, over all workers
@@ -72,6 +75,9 @@ func (s Summary) String() string {
 	text := fmt.Sprintf("%d images: %d views computed, %d reused, %d images rejected", s.Images, s.Views, s.Reused, s.Rejected)
 	if s.Views > 0 {
 		text += fmt.Sprintf("; %.4g views/s", float64(s.Views)/s.Seconds)
+	}
+	if s.Views > 0 && s.Cosine < 1 {
+		text += fmt.Sprintf("; least cosine of an int8 patch to the teacher's %.6f", s.Cosine)
 	}
 	if s.RowBytes > 0 {
 		text += fmt.Sprintf("; %.0f bytes per image-view", s.RowBytes)
@@ -206,7 +212,7 @@ func (r *run) compute(ctx context.Context) error {
 	}
 	r.sum.Seconds = time.Since(started).Seconds()
 	bar.Done()
-	r.sum.Views, r.sum.Rejected = p.counts.views, p.counts.rejected
+	r.sum.Views, r.sum.Rejected, r.sum.Cosine = p.counts.views, p.counts.rejected, p.counts.cosine
 	r.sum.Reused += p.counts.reused
 	r.sum.Stages = m.times()
 	m.log(r.Log, "stages")

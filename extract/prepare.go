@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (r *run) producer() shards.Producer {
 		Std:       r.model.Std,
 		Decoder:   r.decoder.Family(),
 		Policy:    r.Policy,
-		Encoding:  shards.EncodingF16,
+		Encoding:  cmp.Or(r.Encoding, shards.EncodingF16),
 	}
 	for _, f := range r.model.Files {
 		p.Model = append(p.Model, shards.FileDigest{Name: f.Name, SHA256: f.SHA256})

@@ -111,21 +111,11 @@ type Row struct {
 	Label           int32 // -1 for none
 	Width, Height   int32 // of the image in pixels, after EXIF orientation; 0 where not known
 	FileSize, MTime int64 // of the image file: bytes, nanoseconds since 1970
-	Patches         []uint16
-	CLS             []uint16 // nil where the teacher has no class token
-}
-
-// F16FromF32 rounds src to float16 (nearest, ties to even, subnormals kept) and says whether all of the results are finite.
-func F16FromF32(dst []uint16, src []float32) bool {
-	finite := true
-	for i, f := range src {
-		h := half.F16(f)
-		dst[i] = h
-		if h&0x7c00 == 0x7c00 {
-			finite = false
-		}
-	}
-	return finite
+	// Features as Manifest.Encode makes them: Patches in a store of float16, Int8 and Scale in one of int8.
+	Patches []uint16  // float16 bits, [P, D]
+	Int8    []int8    // [P, D]
+	Scale   []float32 // [P]
+	CLS     []uint16  // float16 bits, [D]; nil where the teacher has no class token
 }
 
 // F32FromF16 widens src; it is exact.

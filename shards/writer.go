@@ -86,11 +86,15 @@ func (w *Writer) Append(r *Row) error {
 	return nil
 }
 
+// Encode is Manifest.Encode for the writer's store.
+func (w *Writer) Encode(r *Row, patches, cls []float32) Encoded {
+	return w.store.manifest.Encode(r, patches, cls)
+}
+
 // checkRow refuses a row that no reader would take.
 func (m Manifest) checkRow(r *Row) error {
-	if len(r.Patches) != m.Patches()*m.Dim || m.CLS != (r.CLS != nil) || m.CLS && len(r.CLS) != m.Dim {
-		return fmt.Errorf("row %s has %d patch numbers and %d of the class token, the store's rows have %d and %d",
-			r.Key, len(r.Patches), len(r.CLS), m.Patches()*m.Dim, m.Dim)
+	if err := m.checkFeatures(r); err != nil {
+		return err
 	}
 	if !utf8.ValidString(r.Key) || len(r.Key) > maxKeyBytes {
 		return fmt.Errorf("key %.100q: it must be UTF-8 of at most %d bytes", r.Key, maxKeyBytes)
@@ -112,7 +116,7 @@ func (w *Writer) flush(c *columns) error {
 		}
 	}
 	f := w.shard
-	w.message.Encode(c.record(w.store.manifest.CLS))
+	w.message.Encode(c.record(&w.store.manifest))
 	block, err := f.arrow.Append(&w.message)
 	if err != nil {
 		return fmt.Errorf("write shard in %s: %w", w.store.dir, err)

@@ -12,6 +12,7 @@ import (
 	"mvptargets/extract"
 	"mvptargets/extract/teacher"
 	"mvptargets/internal/cli"
+	"mvptargets/shards"
 	"mvptargets/shards/view"
 )
 
@@ -47,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	jitter := f.String("jitter", "", "colour jitter of random crops: `B,C,S,H`, how far brightness, contrast, saturation and hue may go, or one number for the first three")
 	seed := f.Uint64("seed", 0, "`number` that random crops are drawn by")
 	provider := f.Enum("provider", teacher.Auto, teacher.Providers(), "what runs the teacher")
+	encoding := f.Enum("encoding", shards.EncodingF16, shards.Encodings(), "how features are stored: float16, or int8 with a scale per patch, half as large")
 	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
@@ -66,7 +68,7 @@ func run(ctx context.Context, args []string) error {
 	if f.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q; images are given with --images, a pattern of them in quotes", f.Arg(0))
 	}
-	c.Provider, c.Precision, c.Log = *provider, *precision, f.Logger()
+	c.Provider, c.Precision, c.Encoding, c.Log = *provider, *precision, *encoding, f.Logger()
 	var err error
 	if c.Set, err = set(); err != nil {
 		return err
