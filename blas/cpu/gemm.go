@@ -57,20 +57,8 @@ func (d *Device) gemm(g blas.Gemm) {
 	}
 }
 
-// mostRows bounds the rows that one product of a weight gradient takes in, so that its panels stay in cache.
-const mostRows = 2048
-
-// ownProduct is gemm.h's. A long weight gradient is added up part by part.
+// ownProduct is gemm.h's.
 func (d *Device) ownProduct(g blas.Gemm, m, n, k int) {
-	if g.Accumulate && g.TransA && !g.TransB && g.C.DType() == blas.F32 && k > mostRows {
-		parts := (k + mostRows - 1) / mostRows
-		for i := range parts {
-			part := g
-			part.A, part.B = g.A.Reshape(k, m).Slice(k*i/parts, k*(i+1)/parts), g.B.Reshape(k, n).Slice(k*i/parts, k*(i+1)/parts)
-			d.ownProduct(part, m, n, part.A.Rows())
-		}
-		return
-	}
 	ints := []int{m, n, k, flag(g.TransA), flag(g.TransB), kind(g.A), kind(g.C), int(g.Epilogue), flag(g.Accumulate), g.RowsPer, d.block}
 	room := d.scratch(d.roomOf(ints))
 	if room == nil {

@@ -7,6 +7,14 @@ typedef struct { const void *data; int64_t ld, k, columns; int type, pairs, alon
 
 static inline int64_t units(int64_t k, int pairs) { return pairs ? (k + 1) / 2 : k; }
 
+// part is the matrix at units p to p+n of k.
+static inline matrix part(matrix m, int64_t p, int64_t n) {
+  int64_t at = p << m.pairs, size = size_of(m.type), rest = m.k - at;
+  m.data = (const char *)m.data + (m.along ? at : at * m.ld) * size;
+  m.k = n << m.pairs < rest ? n << m.pairs : rest;
+  return m;
+}
+
 // units_across reads unit p of columns at to at+n, which lie side by side.
 static inline void units_across(float *dst, const matrix *m, int64_t p, int64_t at, int64_t n) {
   if (!m->pairs) { load(dst, m->data, p * m->ld + at, n, m->type); return; }
@@ -32,16 +40,23 @@ static inline void add_units(float *sums, const float *x, int64_t n, int pairs) 
   else for (int64_t i = 0; i < n; i++) sums[i] += x[i];
 }
 
+// fetch asks for bytes that will be needed soon, into the second-level cache.
+static inline void fetch(const void *p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
+}
+
 // pack_across packs columns first to last of a matrix whose columns lie side by side, and adds them to sums, if given. Some
-// panels at a time, so that few places are written at once.
+// panels at a time, so that few places are written at once. Rows lie on pages of their own, where no processor looks ahead.
 static inline __attribute__((always_inline)) void pack_across(const int width, float *dst, const matrix *m, int64_t first, int64_t last, float *sums) {
-  enum { SPAN = 8 * PANEL };
-  int64_t K = units(m->k, m->pairs), span = SPAN / width * width;
+  enum { SPAN = 8 * PANEL, AHEAD = 8 };
+  int64_t K = units(m->k, m->pairs), size = size_of(m->type), span = SPAN / width * width;
   float x[SPAN];
   for (int64_t at = first; at < last; at += span) {
     int64_t n = last - at < span ? last - at : span, whole = n / width;
     for (int64_t p = 0; p < K; p++) {
       float *out = dst + (at - first) * K + p * width;
+      for (int64_t r = (p + AHEAD) << m->pairs; r < (p + AHEAD + 1) << m->pairs && r < m->k; r++)
+        fetch((const char *)m->data + (r * m->ld + at) * size, n * size);
       units_across(x, m, p, at, n);
       if (sums) add_units(sums + at, x, n, m->pairs);
       for (int64_t t = 0; t < whole; t++) memcpy(out + t * width * K, x + t * width, width * 4);

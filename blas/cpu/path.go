@@ -52,6 +52,6 @@ func useDNN() (bf16, f32 bool, err error) {
 
 // blockBytes is how much of an operand stays in one core's second-level cache while the other streams past.
 func blockBytes() int {
-	const least, most = 256 << 10, 1 << 20
-	return min(max(int(C.sysconf(C._SC_LEVEL2_CACHE_SIZE))*9/16, least), most)
+	const least, most = 256 << 10, 1280 << 10
+	return min(max(int(C.sysconf(C._SC_LEVEL2_CACHE_SIZE))*5/8, least), most)
 }

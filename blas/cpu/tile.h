@@ -13,11 +13,18 @@ static inline __attribute__((always_inline)) vec multiply_add(vec sum, const flo
   return sum + *x * b;
 }
 
-// multiply is C [rows, PANEL] = A·B over K units. Its loads of A cost one address register for three rows.
+// multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut. Its loads of A
+// cost one address register for three rows.
 static inline __attribute__((always_inline)) void multiply(const int rows, const int packed, const int pairs, int64_t K, const float *a,
-    int64_t ar, const float *b, float *c, int64_t ldc) {
+    int64_t ar, const float *b, float *c, int64_t ldc, int more) {
   enum { UNROLL = 4, AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
+  if (more) {
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
+      sum[r][0] = *(const vec *)(c + r * ldc);
+      sum[r][1] = *(const vec *)(c + r * ldc + LANES);
+    }
+  }
   const float *q[(TILE_ROWS + 2) / 3];
   for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] = a + 3 * i * ar;
 #define STEP(u)                                                                                                    \
@@ -55,15 +62,15 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 }
 
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
-#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc); break;
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, more); break;
 #define TILES(name, layout_, kind)                                                                                         \
-  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc) { \
+  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more) { \
     enum { layout = layout_, pairs_ = kind };                                                                              \
     switch (rows) {                                                                                                        \
       ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)    \
     }                                                                                                                      \
   }
-typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc);
+typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more);
 TILES(tiles_rows, 0, 0)
 TILES(tiles_packed, 1, 0)
 #ifdef PAIRS
