@@ -17,8 +17,7 @@ func encoded(rows ...*Row) []byte {
 		c.add(r)
 	}
 	var m arrowfile.Message
-	store := testManifest()
-	m.Encode(c.record(&store))
+	m.Encode(c.record(true))
 	return append(bytes.Clone(m.Head), m.Body...)
 }
 

@@ -6,5 +6,4 @@
 #include "ops.h"
 #include "attention.h"
 #include "train.h"
-#include "gemm.h"
 #include "table.h"

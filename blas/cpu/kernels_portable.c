@@ -5,5 +5,4 @@
 #include "ops.h"
 #include "attention.h"
 #include "train.h"
-#include "gemm.h"
 #include "table.h"

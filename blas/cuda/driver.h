@@ -21,12 +21,12 @@ typedef unsigned CUresult, CUdevice_attribute, CUfunction_attribute, CUmemPool_a
 typedef struct _nvrtcProgram *nvrtcProgram;
 typedef unsigned nvrtcResult;
 typedef struct cublasLtContext *cublasLtHandle_t;
-typedef struct { uint64_t data[8]; } cublasLtMatrixLayoutOpaque_t, *cublasLtMatrixLayout_t;
-typedef struct { uint64_t data[32]; } cublasLtMatmulDescOpaque_t, *cublasLtMatmulDesc_t;
-typedef struct { uint64_t data[8]; } cublasLtMatmulPreferenceOpaque_t, *cublasLtMatmulPreference_t;
-typedef struct { uint64_t data[8]; } cublasLtMatmulAlgo_t;
+typedef struct layout_st { uint64_t data[8]; } cublasLtMatrixLayoutOpaque_t, *cublasLtMatrixLayout_t;
+typedef struct desc_st { uint64_t data[32]; } cublasLtMatmulDescOpaque_t, *cublasLtMatmulDesc_t;
+typedef struct preference_st { uint64_t data[8]; } cublasLtMatmulPreferenceOpaque_t, *cublasLtMatmulPreference_t;
+typedef struct algo_st { uint64_t data[8]; } cublasLtMatmulAlgo_t;
 typedef unsigned cublasStatus_t, cudaDataType, cudaDataType_t, cublasComputeType_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t;
-typedef struct {
+typedef struct heuristic_st {
 	cublasLtMatmulAlgo_t algo;
 	size_t workspaceSize;
 	cublasStatus_t state;

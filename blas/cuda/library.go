@@ -62,6 +62,7 @@ type libraries struct {
 	cuda     *C.cuda_api
 	lt       *C.cublaslt_api
 	rtc      *C.nvrtc_api
+	archs    []int     // that NVRTC knows
 	paths    [3]string // of libcuda, cuBLASLt, NVRTC
 	versions [3]string
 }
@@ -108,7 +109,7 @@ func (l *libraries) openMath() error {
 	if err != nil {
 		return err
 	}
-	l.rtc, l.paths[2], l.versions[2] = c.api, c.Path, c.Version
+	l.rtc, l.archs, l.paths[2], l.versions[2] = c.api, c.archs, c.Path, c.Version
 	return nil
 }
 

@@ -24,7 +24,6 @@ type onnxNode struct {
 	outputs []string
 	attrs   [][]byte // AttributeProto messages, read on demand
 	raw     []byte   // the whole NodeProto
-	graphs  bool     // an attribute holds a graph
 }
 
 type onnxTensor struct {
@@ -179,7 +178,7 @@ func (p *parser) parseNode(b []byte, depth int) error {
 			n.op, err = p.text(f.bytes)
 		case 5:
 			n.attrs = append(n.attrs, f.bytes)
-			err = p.parseAttribute(f.bytes, depth, &n)
+			err = p.parseAttribute(f.bytes, depth)
 		}
 		return err
 	})
@@ -196,7 +195,7 @@ func (p *parser) parseNode(b []byte, depth int) error {
 }
 
 // parseAttribute follows an AttributeProto's tensors and graphs, which may refer to external data.
-func (p *parser) parseAttribute(b []byte, depth int, n *onnxNode) error {
+func (p *parser) parseAttribute(b []byte, depth int) error {
 	return fields(b, func(num protowire.Number, f field) error {
 		if f.bytes == nil {
 			return nil
@@ -206,7 +205,6 @@ func (p *parser) parseAttribute(b []byte, depth int, n *onnxNode) error {
 			_, err := p.parseTensor(f.bytes)
 			return err
 		case 6, 11: // g, graphs
-			n.graphs = true
 			return p.parseGraph(f.bytes, depth+1)
 		}
 		return nil

@@ -59,7 +59,8 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 				float now = fmaxf(top[half], row_max(fmaxf(fmaxf(lo[0], lo[1]), fmaxf(hi[0], hi[1]))));
 				float shrink = __expf(top[half] - now);
 				top[half] = now;
-				for (int k = 0; k < 2; k++) lo[k] = __expf(lo[k] - now), hi[k] = __expf(hi[k] - now);
+				// As the product will see them, so that the weights of a row add up to 1.
+				for (int k = 0; k < 2; k++) lo[k] = widen(round_bf16(__expf(lo[k] - now))), hi[k] = widen(round_bf16(__expf(hi[k] - now)));
 				total[half] = total[half] * shrink + ((lo[0] + lo[1]) + (hi[0] + hi[1]));
 #pragma unroll
 				for (int k = 0; k < D / 8; k++) sum[k][2 * half] *= shrink, sum[k][2 * half + 1] *= shrink;

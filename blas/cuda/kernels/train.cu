@@ -83,8 +83,9 @@ enum { STEPS, SKIPPED, NORM, CLIP };
 enum { LR, WEIGHT_DECAY };
 
 // From the squared gradient norm: state[NORM], and either state[STEPS]++ with the clip factor, or state[SKIPPED]++ with clip 0 where
-// the norm is not finite. Launch: one thread.
+// the norm is not finite. Launch: one warp, of which one thread works.
 extern "C" __global__ void prepare_step(float *state, const float *sum_squares, float max_norm) {
+	if (threadIdx.x) return;
 	float norm = sqrtf(sum_squares[0]);
 	state[NORM] = norm;
 	if (!(norm <= 3.4028234e38f)) {

@@ -1,0 +1,5 @@
+package emulator
+
+import "testing"
+
+func TestBuilds(t *testing.T) { Use(t) }
