@@ -27,6 +27,7 @@ import (
 // Config says what to compute.
 type Config struct {
 	Model    string // ONNX file
+	Set      teacher.Settings
 	Images   string // source
 	Store    string // folder, created if absent
 	Features string // what teacher.Model.Feature takes
@@ -35,6 +36,7 @@ type Config struct {
 
 	Provider  string // teacher.Auto or one of teacher.Providers
 	Precision string
+	Encoding  string // one of shards.Encodings, "" for the first
 	Batch     int
 	Threads   int // of the model, 0: one per core
 	Loaders   int // goroutines that read, decode and render, 0: one per core
@@ -61,6 +63,8 @@ type Summary struct {
 	Rejected int64   // images
 	Seconds  float64 // that the pipeline ran
 	Store    string
+	// Cosine is the least of a patch as it was stored to the teacher's, in a store of int8; 1 in one of float16.
+	Cosine float64
 	// RowBytes is what a view takes on disk, files of all kinds, over the whole store; 0 where it is not known.
 	RowBytes float64
 	Stages   map[string]float64 // seconds per stage, over all workers
@@ -71,6 +75,9 @@ func (s Summary) String() string {
 	text := fmt.Sprintf("%d images: %d views computed, %d reused, %d images rejected", s.Images, s.Views, s.Reused, s.Rejected)
 	if s.Views > 0 {
 		text += fmt.Sprintf("; %.4g views/s", float64(s.Views)/s.Seconds)
+	}
+	if s.Views > 0 && s.Cosine < 1 {
+		text += fmt.Sprintf("; least cosine of an int8 patch to the teacher's %.6f", s.Cosine)
 	}
 	if s.RowBytes > 0 {
 		text += fmt.Sprintf("; %.0f bytes per image-view", s.RowBytes)
@@ -105,13 +112,17 @@ type run struct {
 	model   *teacher.Model
 	feature teacher.Feature
 	session *teacher.Session // opened only if there is work, or to learn the layout
+	library string           // what runs the session: version and provider, for the shards' record
 	store   *shards.Store
+	lease   *shards.Lease
 	index   *shards.Index
+	found   int64 // images of the source, all parts
 	tasks   []task
 	running bool // the model may still be at work, after a stop that did not wait for it
 }
 
 func (r *run) close() {
+	r.releaseLease()
 	if r.model != nil {
 		r.model.Close()
 	}
@@ -121,22 +132,19 @@ func (r *run) close() {
 }
 
 // prepare does everything that can fail before the first image is read.
-func (r *run) prepare(ctx context.Context) (err error) {
-	if r.from, err = source.Open(r.Images); err != nil {
-		return err
-	}
-	if r.model, err = teacher.Read(r.Model); err != nil {
-		return err
-	}
-	if r.feature, err = r.model.Feature(r.Features); err != nil {
-		return err
-	}
-	r.decoder = view.NewDecoder()
-	tasks, err := r.scan(ctx)
+func (r *run) prepare(ctx context.Context) error {
+	tasks, err := r.find(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.openStore(ctx); err != nil {
+	m, _, err := r.manifest(ctx)
+	if err != nil {
+		return err
+	}
+	if r.store, err = shards.Create(r.Store, m); err != nil {
+		return err
+	}
+	if err := r.hold(ctx); err != nil {
 		return err
 	}
 	if r.index, err = r.store.Index(); err != nil {
@@ -147,17 +155,36 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
+// find opens source and model and lists the part's images.
+func (r *run) find(ctx context.Context) (tasks []task, err error) {
+	if r.from, err = source.Open(r.Images); err != nil {
+		return nil, err
+	}
+	if r.model, err = teacher.Read(r.Model, r.Set); err != nil {
+		return nil, err
+	}
+	if r.Policy.Name == view.Center {
+		r.Policy.ShortEdge, r.Policy.Stretch = r.model.Short, r.model.Stretch
+	}
+	if r.feature, err = r.model.Feature(r.Features); err != nil {
+		return nil, err
+	}
+	r.decoder = view.NewDecoder()
+	return r.scan(ctx)
+}
+
 // compute runs the pipeline over the tasks and publishes what it gave.
 func (r *run) compute(ctx context.Context) error {
 	if err := r.openSession(ctx); err != nil {
 		return err
 	}
-	writer, err := r.store.Writer(shards.WriterOptions{Library: r.session.Runtime(), ShardBytes: r.ShardBytes})
+	writer, err := r.store.Writer(shards.WriterOptions{Library: r.library, ShardBytes: r.ShardBytes})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go r.watchLease(ctx, cancel)
 	var m meter
 	views := 0
 	for i := range r.tasks {
@@ -185,7 +212,7 @@ func (r *run) compute(ctx context.Context) error {
 	}
 	r.sum.Seconds = time.Since(started).Seconds()
 	bar.Done()
-	r.sum.Views, r.sum.Rejected = p.counts.views, p.counts.rejected
+	r.sum.Views, r.sum.Rejected, r.sum.Cosine = p.counts.views, p.counts.rejected, p.counts.cosine
 	r.sum.Reused += p.counts.reused
 	r.sum.Stages = m.times()
 	m.log(r.Log, "stages")

@@ -359,3 +359,51 @@ func TestASourceOfOtherClassesIsRefused(t *testing.T) {
 		t.Errorf("gives %v", err)
 	}
 }
+
+// int8 keeps the direction of every patch of the photographs' features, as read back from the store.
+func TestInt8StoresTheSameDirections(t *testing.T) {
+	c := config(t, "testdata/photos.txt")
+	f16, i8 := c, c
+	i8.Encoding, i8.Store = shards.EncodingI8, filepath.Join(t.TempDir(), "store")
+	extract(t, f16)
+	sum := extract(t, i8)
+	want, got := features(t, f16.Store), features(t, i8.Store)
+	least := 1.0
+	for key, w := range want {
+		for p := 0; p < len(w); p += 16 {
+			least = min(least, cosine(got[key][p:p+16], w[p:p+16]))
+		}
+	}
+	if len(got) != len(want) || least < 0.9999 || math.Abs(least-sum.Cosine) > 1e-5 {
+		t.Errorf("%d rows of %d, least cosine %.6f, the summary says %.6f", len(got), len(want), least, sum.Cosine)
+	}
+	if !strings.Contains(sum.String(), "least cosine") || strings.Contains(extract(t, f16).String(), "cosine") {
+		t.Errorf("summary %s", sum)
+	}
+}
+
+// features reads a store's patches, by key.
+func features(t *testing.T, dir string) map[string][]float32 {
+	t.Helper()
+	s, err := shards.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := s.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]float32{}
+	var b shards.Batch
+	for _, ref := range index.Batches {
+		if err := s.Reader().ReadBatch(ref, &b); err != nil {
+			t.Fatal(err)
+		}
+		n := len(b.Patches) / b.Rows
+		for i, key := range b.Key {
+			all[key] = make([]float32, n)
+			shards.F32FromF16(all[key], b.Patches[i*n:(i+1)*n])
+		}
+	}
+	return all
+}

@@ -35,6 +35,7 @@ type pipeline struct {
 type counts struct {
 	views, reused, rejected int64
 	lastReject              string
+	cosine                  float64 // least of a patch as stored to the teacher's
 }
 
 // batch is a teacher's batch with what its rows are.
@@ -62,7 +63,7 @@ type event struct {
 
 func newPipeline(l *loader, s *teacher.Session, w *shards.Writer, m *meter, bar *progress.Bar) (*pipeline, error) {
 	p := &pipeline{load: l, session: s, writer: w, meter: m, bar: bar,
-		free: make(chan *batch, batchesInFlight), full: make(chan *batch, batchesInFlight), computed: make(chan *batch, batchesInFlight)}
+		counts: counts{cosine: 1}, free: make(chan *batch, batchesInFlight), full: make(chan *batch, batchesInFlight), computed: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		b, err := s.NewBatch()
 		if err != nil {
@@ -236,21 +237,11 @@ func (p *pipeline) encode(out *shards.Row, b *batch, i int) bool {
 	r := &b.rows[i]
 	out.Identity = shards.Identity{Key: r.key, Image: r.image, View: r.view.Index}
 	out.View, out.Label, out.Width, out.Height, out.FileSize, out.MTime = r.view, r.label, r.w, r.h, r.size, r.mtime
-	patches := b.Patches(i)
-	out.Patches = grow(out.Patches, len(patches))
-	finite := shards.F16FromF32(out.Patches, patches)
-	if cls := b.CLS(i); cls != nil {
-		out.CLS = grow(out.CLS, len(cls))
-		finite = shards.F16FromF32(out.CLS, cls) && finite
+	done := p.writer.Encode(out, b.Patches(i), b.CLS(i))
+	if done.Finite {
+		p.counts.cosine = min(p.counts.cosine, done.Cosine)
 	}
-	return finite
-}
-
-func grow(s []uint16, n int) []uint16 {
-	if cap(s) < n {
-		return make([]uint16, n)
-	}
-	return s[:n]
+	return done.Finite
 }
 
 // record counts an image that is not computed, and writes down why if it was rejected.

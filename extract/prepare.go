@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,8 @@ import (
 // scan lists the part's images in the order of their keys' hashes. Of images with the same key the first counts.
 func (r *run) scan(ctx context.Context) ([]task, error) {
 	var tasks []task
-	found := 0
 	err := r.from.Scan(ctx, func(i source.Item) error {
-		found++
+		r.found++
 		if order := placeOf(i); r.Part.has(order) {
 			tasks = append(tasks, task{key: i.Key, label: i.Label, size: i.Size, mtime: i.MTime, run: i.Run, order: order, err: i.Err})
 		}
@@ -28,7 +28,7 @@ func (r *run) scan(ctx context.Context) ([]task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found == 0 {
+	if r.found == 0 {
 		return nil, fmt.Errorf("%s holds no images: no file with a known ending (.jpg, .jpeg, .png, ...) in it; tar files are given themselves, as DIR/*.tar", r.Images)
 	}
 	slices.SortStableFunc(tasks, func(a, b task) int {
@@ -83,30 +83,29 @@ func (r *run) known(t task) ([32]byte, bool) {
 	return r.index.Known(t.key, t.size, t.mtime)
 }
 
-// openStore joins the store, or creates it. An existing one knows the layout of its rows; for a new one the model may have
-// to be opened to learn it.
-func (r *run) openStore(ctx context.Context) error {
+// manifest describes the store that the job writes to, and gives the one that is there already, if any. That one knows the layout of
+// its rows; for a new one the model may have to be opened to learn it.
+func (r *run) manifest(ctx context.Context) (shards.Manifest, *shards.Store, error) {
 	m := shards.Manifest{Producer: r.producer(), Classes: r.from.Classes()}
-	switch existing, err := r.existing(); {
-	case err != nil:
-		return err
-	case existing != nil:
+	existing, err := r.existing()
+	if err != nil {
+		return m, nil, err
+	}
+	if existing != nil {
 		old := existing.Manifest()
 		m.Grid, m.Dim, m.CLS = old.Grid, old.Dim, old.CLS
 		if len(m.Classes) > 0 && len(old.Classes) > 0 && !slices.Equal(m.Classes, old.Classes) {
-			return fmt.Errorf("store %s was made from images of other classes (%d, first %s) than %s has (%d, first %s); choose another --out",
+			return m, nil, fmt.Errorf("store %s was made from images of other classes (%d, first %s) than %s has (%d, first %s); choose another --out",
 				r.Store, len(old.Classes), old.Classes[0], r.Images, len(m.Classes), m.Classes[0])
 		}
-	default:
-		if err := r.openSession(ctx); err != nil {
-			return err
-		}
-		s := r.session
-		m.Grid, m.Dim, m.CLS = [2]int{s.Grid, s.Grid}, s.Dim, s.HasCLS()
+		return m, existing, existing.Fits(m)
 	}
-	var err error
-	r.store, err = shards.Create(r.Store, m)
-	return err
+	if err := r.openSession(ctx); err != nil {
+		return m, nil, err
+	}
+	s := r.session
+	m.Grid, m.Dim, m.CLS = [2]int{s.Grid, s.Grid}, s.Dim, s.HasCLS()
+	return m, nil, nil
 }
 
 // existing opens the store if the folder holds one already; nil if not.
@@ -129,7 +128,7 @@ func (r *run) producer() shards.Producer {
 		Std:       r.model.Std,
 		Decoder:   r.decoder.Family(),
 		Policy:    r.Policy,
-		Encoding:  shards.EncodingF16,
+		Encoding:  cmp.Or(r.Encoding, shards.EncodingF16),
 	}
 	for _, f := range r.model.Files {
 		p.Model = append(p.Model, shards.FileDigest{Name: f.Name, SHA256: f.SHA256})
@@ -160,6 +159,6 @@ func (r *run) openSession(ctx context.Context) error {
 	if n := s.Registers(); n > 0 {
 		r.Log.Info("register tokens are dropped", "registers", n)
 	}
-	r.session = s
+	r.session, r.library = s, s.Runtime()+", "+o.Provider
 	return nil
 }

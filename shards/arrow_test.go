@@ -16,6 +16,9 @@ import (
 
 // Arrow's own package is the twin of our writer and reader: what one writes the other reads, to the same rows.
 
+// testCLS is where testManifest's shards have the class token.
+var testCLS = testManifest().colCLS()
+
 // ofBatch is row i of a batch, without what only a sidecar knows.
 func ofBatch(b *Batch, i int) *Row {
 	r := &Row{Identity: Identity{b.Key[i], b.Image[i], b.View[i].Index}, View: b.View[i], Label: b.Label[i]}
@@ -35,7 +38,7 @@ func ofArrow(rec arrow.Record, i int) *Row {
 		raw := rec.Column(column).(*array.FixedSizeList).ListValues().Data().Buffers()[1].Bytes()
 		return arrow.Uint16Traits.CastFromBytes(raw)[i*n : (i+1)*n]
 	}
-	r := &Row{Label: -1, Patches: numbers(colPatches, 30), CLS: numbers(colCLS, 5)}
+	r := &Row{Label: -1, Patches: numbers(colPatches, 30), CLS: numbers(testCLS, 5)}
 	r.Identity = Identity{rec.Column(colKey).(*array.String).Value(i), [32]byte(rec.Column(colImage).(*array.FixedSizeBinary).Value(i)),
 		rec.Column(colView).(*array.Uint16).Value(i)}
 	crop := rec.Column(colCrop).(*array.FixedSizeList).ListValues().(*array.Int32).Int32Values()[4*i:]
@@ -191,7 +194,7 @@ func theirRecord(schema *arrow.Schema, rows []*Row) arrow.Record {
 			label.Append(r.Label)
 		}
 		b.Field(colPatches).(*array.FixedSizeListBuilder).Append(true)
-		b.Field(colCLS).(*array.FixedSizeListBuilder).Append(true)
+		b.Field(testCLS).(*array.FixedSizeListBuilder).Append(true)
 	}
 	rec := b.NewRecord()
 	columns := slices.Clone(rec.Columns())
@@ -200,7 +203,7 @@ func theirRecord(schema *arrow.Schema, rows []*Row) arrow.Record {
 		patches, cls = append(patches, r.Patches...), append(cls, r.CLS...)
 	}
 	columns[colPatches] = halfLists(schema.Field(colPatches).Type, len(rows), patches)
-	columns[colCLS] = halfLists(schema.Field(colCLS).Type, len(rows), cls)
+	columns[testCLS] = halfLists(schema.Field(testCLS).Type, len(rows), cls)
 	return array.NewRecord(schema, columns, int64(len(rows)))
 }
 

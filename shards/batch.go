@@ -24,7 +24,7 @@ type Batch struct {
 	Image   [][32]byte
 	View    []view.View
 	Label   []int32  // -1 for none
-	Patches []uint16 // float16 bits
+	Patches []uint16 // float16 bits; those of int8 are multiplied out
 	CLS     []uint16 // [Rows, D]; nil where there is none
 
 	raw   []byte // the message
@@ -38,6 +38,7 @@ type scratch struct {
 	views         []uint16
 	floats        []float32
 	bytes         []byte
+	ints          []int8
 }
 
 // source reads columns of a parsed record batch; the first error stays, and what is read after it is empty.
@@ -147,7 +148,7 @@ func (b *Batch) decode(message []byte, m *Manifest, l *arrowfile.Layout) error {
 		return err
 	}
 	n := b.arrow.Rows
-	if n > maxBatchRows || int64(n)*m.rowBytes() > maxBatchBytes {
+	if n > maxBatchRows || int64(n)*m.decodedBytes() > maxBatchBytes {
 		return fmt.Errorf("a batch of %d rows", n)
 	}
 	s := &source{batch: &b.arrow, layout: l}
@@ -158,11 +159,11 @@ func (b *Batch) decode(message []byte, m *Manifest, l *arrowfile.Layout) error {
 	b.Image = fixed(s, b.Image, l.Buffer[colImage]+1, n)
 	b.decodeViews(s, n)
 	b.decodeLabels(s, n)
-	b.Patches = fixed(s, b.Patches, l.Buffer[colPatches]+2, n*m.Patches()*m.Dim)
-	if m.CLS {
-		s.solid(colCLS)
-		s.items(colCLS, n*m.Dim)
-		b.CLS = fixed(s, b.CLS, l.Buffer[colCLS]+2, n*m.Dim)
+	b.decodePatches(s, n, m)
+	if cls := m.colCLS(); m.CLS {
+		s.solid(cls)
+		s.items(cls, n*m.Dim)
+		b.CLS = fixed(s, b.CLS, l.Buffer[cls]+2, n*m.Dim)
 	} else {
 		b.CLS = nil
 	}
@@ -177,10 +178,10 @@ func (b *Batch) decodeViews(s *source, n int) {
 	tmp.views = fixed(s, tmp.views, l.Buffer[colView]+1, n)
 	tmp.numbers = fixed(s, tmp.numbers, l.Buffer[colCrop]+2, 4*n)
 	tmp.bytes = fixed(s, tmp.bytes, l.Buffer[colFlip]+1, (n+7)/8)
-	b.View = grown(b.View, n)
 	if s.err != nil {
 		return
 	}
+	b.View = grown(b.View, n)
 	for i := range n {
 		c := tmp.numbers[4*i : 4*i+4]
 		b.View[i] = view.View{Index: tmp.views[i], X: c[0], Y: c[1], W: c[2], H: c[3], Flip: bit(tmp.bytes, i)}
@@ -210,6 +211,23 @@ func (b *Batch) decodeLabels(s *source, n int) {
 		if !bit(valid, i) {
 			b.Label[i] = -1
 		}
+	}
+}
+
+func (b *Batch) decodePatches(s *source, n int, m *Manifest) {
+	values, all := s.layout.Buffer[colPatches]+2, n*m.Patches()*m.Dim
+	if m.Producer.Encoding != EncodingI8 {
+		b.Patches = fixed(s, b.Patches, values, all)
+		return
+	}
+	s.solid(colScale)
+	s.items(colScale, n*m.Patches())
+	b.small.ints = fixed(s, b.small.ints, values, all)
+	b.small.floats = fixed(s, b.small.floats, s.layout.Buffer[colScale]+2, n*m.Patches())
+	b.Patches = b.Patches[:0]
+	if s.err == nil {
+		b.Patches = grown(b.Patches, all)
+		dequantize(b.Patches, b.small.ints, b.small.floats)
 	}
 }
 

@@ -75,6 +75,8 @@ type columns struct {
 	label       []int32
 	labelValid  bits
 	patches     []uint16
+	ints        []int8
+	scale       []float32
 	cls         []uint16
 	rows        []sideRow // for the sidecar
 }
@@ -97,6 +99,7 @@ func (c *columns) add(r *Row) {
 	c.label = append(c.label, max(r.Label, 0))
 	c.labelValid.append(r.Label >= 0)
 	c.patches = append(c.patches, r.Patches...)
+	c.ints, c.scale = append(c.ints, r.Int8...), append(c.scale, r.Scale...)
 	c.cls = append(c.cls, r.CLS...)
 	c.rows = append(c.rows, sideRow{Identity: r.Identity, width: r.Width, height: r.Height, size: r.FileSize, mtime: r.MTime})
 }
@@ -108,10 +111,11 @@ func (c *columns) reset() {
 	c.labelValid.reset()
 	c.image, c.views, c.crop, c.jitter, c.jitterEnds = c.image[:0], c.views[:0], c.crop[:0], c.jitter[:0], c.jitterEnds[:0]
 	c.label, c.patches, c.cls, c.rows = c.label[:0], c.patches[:0], c.cls[:0], c.rows[:0]
+	c.ints, c.scale = c.ints[:0], c.scale[:0]
 }
 
 // record lists the nodes and buffers in the order of Manifest.schema; it views the columns.
-func (c *columns) record(cls bool) *arrowfile.Record {
+func (c *columns) record(m *Manifest) *arrowfile.Record {
 	n := int64(c.len())
 	r := &arrowfile.Record{Rows: c.len()}
 	node := func(length int64, nulls int, buffers ...[]byte) {
@@ -128,8 +132,14 @@ func (c *columns) record(cls bool) *arrowfile.Record {
 	node(int64(len(c.jitter)), 0, nil, bytesOf(c.jitter))
 	node(n, c.labelValid.zeros, c.labelValid.validity(), bytesOf(c.label))
 	node(n, 0, nil)
-	node(int64(len(c.patches)), 0, nil, bytesOf(c.patches))
-	if cls {
+	if m.Producer.Encoding == EncodingI8 {
+		node(int64(len(c.ints)), 0, nil, bytesOf(c.ints))
+		node(n, 0, nil)
+		node(int64(len(c.scale)), 0, nil, bytesOf(c.scale))
+	} else {
+		node(int64(len(c.patches)), 0, nil, bytesOf(c.patches))
+	}
+	if m.CLS {
 		node(n, 0, nil)
 		node(int64(len(c.cls)), 0, nil, bytesOf(c.cls))
 	}

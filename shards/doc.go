@@ -6,7 +6,7 @@
 //	  shards/DIGEST.arrow      Arrow IPC files with zstd buffers, named by the SHA-256 of their bytes
 //	  index/DIGEST.arrow       one small sidecar per shard: row identities, file sizes and times, batch places and digests
 //	  rejects/DIGEST.jsonl     images that could not be used, with the reason
-//	  leases/NAME.json         which worker is at which part, with a heartbeat; only while a job runs
+//	  leases/PART.N.json       which worker is at which part, with a heartbeat; or who was at it last
 //
 // One row is one view of one image; its identity is (key, image_sha256, view). A record batch holds rows of one view in the
 // order in which the Writer got them. The extractor visits images in keyed-hash order, so neighbours are unrelated and a

@@ -17,7 +17,8 @@ func encoded(rows ...*Row) []byte {
 		c.add(r)
 	}
 	var m arrowfile.Message
-	m.Encode(c.record(true))
+	store := testManifest()
+	m.Encode(c.record(&store))
 	return append(bytes.Clone(m.Head), m.Body...)
 }
 

@@ -5,15 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"mvptargets/shards/view"
 )
 
 // Schema is the version of the store's layout and of a shard's columns.
 const Schema = 1
-
-// EncodingF16 stores features as float16.
-const EncodingF16 = "f16"
 
 // FileDigest names one file of the model.
 type FileDigest struct {
@@ -83,9 +82,9 @@ func (m Manifest) validate() error {
 	switch {
 	case m.Schema != Schema:
 		return fmt.Errorf("schema version %d, this program reads %d", m.Schema, Schema)
-	case m.Producer.Encoding != EncodingF16:
-		return fmt.Errorf("encoding %q, this program reads %s", m.Producer.Encoding, EncodingF16)
-	case m.Grid[0] <= 0 || m.Grid[1] <= 0 || m.Grid[0] > 1024 || m.Grid[1] > 1024 || m.Dim <= 0 || m.Dim > 1<<16 || m.rowBytes() > 1<<28:
+	case !slices.Contains(Encodings(), m.Producer.Encoding):
+		return fmt.Errorf("encoding %q, this program reads %s", m.Producer.Encoding, strings.Join(Encodings(), " and "))
+	case m.Grid[0] <= 0 || m.Grid[1] <= 0 || m.Grid[0] > 1024 || m.Grid[1] > 1024 || m.Dim <= 0 || m.Dim > 1<<16 || m.decodedBytes() > 1<<28:
 		return fmt.Errorf("grid %v with features of width %d", m.Grid, m.Dim)
 	case m.ProducerID != m.Producer.ID():
 		return fmt.Errorf("producer id %.12s does not belong to the producer, %.12s: the file was edited", m.ProducerID, m.Producer.ID())

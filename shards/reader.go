@@ -10,6 +10,10 @@ import (
 	"mvptargets/internal/arrowfile"
 )
 
+// Window is how many record batches a reader that trains should hold open to draw rows from. Rows that share a batch then come about
+// Window rows apart, and are spread over Window times the rows of a batch.
+const Window = 64
+
 // maxIdle is how many shards a reader keeps open that nobody reads from.
 const maxIdle = 64
 

@@ -7,7 +7,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 )
 
-// Columns of a shard in their order, and the names of those of a sidecar. cls is there only where the teacher has one.
+// Columns of a shard in their order. Behind them stand patch_scale, where features are int8, and cls, where the teacher has one.
 const (
 	colKey = iota
 	colImage
@@ -17,8 +17,18 @@ const (
 	colJitter
 	colLabel
 	colPatches
-	colCLS
+	colAfterPatches
 )
+
+// colScale and colCLS are the numbers of columns that not every store has.
+const colScale = colAfterPatches
+
+func (m Manifest) colCLS() int {
+	if m.Producer.Encoding == EncodingI8 {
+		return colAfterPatches + 1
+	}
+	return colAfterPatches
+}
 
 // Keys of a file's metadata. Those of a shard are enough to make its sidecar again.
 const (
@@ -52,6 +62,10 @@ func (m Manifest) schema(library string) *arrow.Schema {
 		colLabel:   {Name: "label", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
 		colPatches: {Name: "patches", Type: arrow.FixedSizeListOf(int32(m.Patches()*m.Dim), arrow.FixedWidthTypes.Float16)},
 	}
+	if m.Producer.Encoding == EncodingI8 {
+		fields[colPatches].Type = arrow.FixedSizeListOf(int32(m.Patches()*m.Dim), arrow.PrimitiveTypes.Int8)
+		fields = append(fields, arrow.Field{Name: "patch_scale", Type: arrow.FixedSizeListOf(int32(m.Patches()), arrow.PrimitiveTypes.Float32)})
+	}
 	if m.CLS {
 		fields = append(fields, arrow.Field{Name: "cls", Type: arrow.FixedSizeListOf(int32(m.Dim), arrow.FixedWidthTypes.Float16)})
 	}
@@ -82,16 +96,22 @@ func columnsOf(s *arrow.Schema) (text string) {
 	return text
 }
 
-// rowBytes is what the numbers of a row take, uncompressed.
-func (m Manifest) rowBytes() int64 {
-	n := m.Patches() * m.Dim
-	if m.CLS {
-		n += m.Dim
+// RowBytes is what the features of a row take, uncompressed.
+func (m Manifest) RowBytes() int64 {
+	n := 2 * m.Patches() * m.Dim
+	if m.Producer.Encoding == EncodingI8 {
+		n = m.Patches() * (m.Dim + 4)
 	}
-	return 2 * int64(n)
+	if m.CLS {
+		n += 2 * m.Dim
+	}
+	return int64(n)
 }
+
+// decodedBytes is what the features of a row take in a Batch.
+func (m Manifest) decodedBytes() int64 { return 2 * int64(m.Patches()+1) * int64(m.Dim) }
 
 // batchRows is how many rows a Writer may put into one batch.
 func (m Manifest) batchRows() int {
-	return int(min(maxTextBytes/maxKeyBytes, maxBatchBytes/2/m.rowBytes()))
+	return int(min(maxTextBytes/maxKeyBytes, maxBatchBytes/2/m.decodedBytes()))
 }

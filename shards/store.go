@@ -55,14 +55,23 @@ func Create(dir string, m Manifest) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if diff := s.manifest.Producer.Diff(m.Producer); len(diff) > 0 {
-		return nil, fmt.Errorf("store %s was made by another producer (%s): choose another --out, or the settings that made it", dir, strings.Join(diff, "; "))
-	}
-	if s.manifest.Grid != m.Grid || s.manifest.Dim != m.Dim || s.manifest.CLS != m.CLS {
-		return nil, fmt.Errorf("store %s holds a grid of %v with width %d (class token: %v), asked is %v with %d (%v): choose another --out",
-			dir, s.manifest.Grid, s.manifest.Dim, s.manifest.CLS, m.Grid, m.Dim, m.CLS)
+	if err := s.Fits(m); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// Fits says whether rows of m may be added to the store; if not, the error names what differs.
+func (s *Store) Fits(m Manifest) error {
+	m.Producer.Schema = Schema
+	if diff := s.manifest.Producer.Diff(m.Producer); len(diff) > 0 {
+		return fmt.Errorf("store %s was made by another producer (%s): choose another --out, or the settings that made it", s.dir, strings.Join(diff, "; "))
+	}
+	if s.manifest.Grid != m.Grid || s.manifest.Dim != m.Dim || s.manifest.CLS != m.CLS {
+		return fmt.Errorf("store %s holds a grid of %v with width %d (class token: %v), asked is %v with %d (%v): choose another --out",
+			s.dir, s.manifest.Grid, s.manifest.Dim, s.manifest.CLS, m.Grid, m.Dim, m.CLS)
+	}
+	return nil
 }
 
 // Open opens an existing store.
@@ -102,21 +111,11 @@ type Row struct {
 	Label           int32 // -1 for none
 	Width, Height   int32 // of the image in pixels, after EXIF orientation; 0 where not known
 	FileSize, MTime int64 // of the image file: bytes, nanoseconds since 1970
-	Patches         []uint16
-	CLS             []uint16 // nil where the teacher has no class token
-}
-
-// F16FromF32 rounds src to float16 (nearest, ties to even, subnormals kept) and says whether all of the results are finite.
-func F16FromF32(dst []uint16, src []float32) bool {
-	finite := true
-	for i, f := range src {
-		h := half.F16(f)
-		dst[i] = h
-		if h&0x7c00 == 0x7c00 {
-			finite = false
-		}
-	}
-	return finite
+	// Features as Manifest.Encode makes them: Patches in a store of float16, Int8 and Scale in one of int8.
+	Patches []uint16  // float16 bits, [P, D]
+	Int8    []int8    // [P, D]
+	Scale   []float32 // [P]
+	CLS     []uint16  // float16 bits, [D]; nil where the teacher has no class token
 }
 
 // F32FromF16 widens src; it is exact.

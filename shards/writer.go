@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
 	"maps"
@@ -87,11 +86,15 @@ func (w *Writer) Append(r *Row) error {
 	return nil
 }
 
+// Encode is Manifest.Encode for the writer's store.
+func (w *Writer) Encode(r *Row, patches, cls []float32) Encoded {
+	return w.store.manifest.Encode(r, patches, cls)
+}
+
 // checkRow refuses a row that no reader would take.
 func (m Manifest) checkRow(r *Row) error {
-	if len(r.Patches) != m.Patches()*m.Dim || m.CLS != (r.CLS != nil) || m.CLS && len(r.CLS) != m.Dim {
-		return fmt.Errorf("row %s has %d patch numbers and %d of the class token, the store's rows have %d and %d",
-			r.Key, len(r.Patches), len(r.CLS), m.Patches()*m.Dim, m.Dim)
+	if err := m.checkFeatures(r); err != nil {
+		return err
 	}
 	if !utf8.ValidString(r.Key) || len(r.Key) > maxKeyBytes {
 		return fmt.Errorf("key %.100q: it must be UTF-8 of at most %d bytes", r.Key, maxKeyBytes)
@@ -113,7 +116,7 @@ func (w *Writer) flush(c *columns) error {
 		}
 	}
 	f := w.shard
-	w.message.Encode(c.record(w.store.manifest.CLS))
+	w.message.Encode(c.record(&w.store.manifest))
 	block, err := f.arrow.Append(&w.message)
 	if err != nil {
 		return fmt.Errorf("write shard in %s: %w", w.store.dir, err)
@@ -158,33 +161,6 @@ func (w *Writer) publish() error {
 		return err
 	}
 	return w.store.writeSidecar(name, &f.side)
-}
-
-// Reject records an image that cannot be used.
-func (w *Writer) Reject(key, reason string) error {
-	line, err := json.Marshal(Reject{key, reason})
-	if err != nil {
-		return err
-	}
-	w.rejects.Write(append(line, '\n'))
-	return nil
-}
-
-// Reject is a line of rejects/.
-type Reject struct {
-	Key    string `json:"key"`
-	Reason string `json:"reason"`
-}
-
-func (w *Writer) publishRejects() error {
-	if w.rejects.Len() == 0 {
-		return nil
-	}
-	sum := sha256.Sum256(w.rejects.Bytes())
-	path := filepath.Join(w.store.dir, rejectsDir, hex.EncodeToString(sum[:])+rejectsSuffix)
-	err := atomicfile.Write(path, w.rejects.Bytes(), 0o644)
-	w.rejects.Reset()
-	return err
 }
 
 // Close writes what waits and publishes the last shard. After an error nothing of that shard is visible.

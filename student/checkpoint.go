@@ -24,6 +24,7 @@ const (
 	modelFile      = "model.safetensors"
 	stateFile      = "state.safetensors"
 	progressFile   = "state.json"
+	tempSuffix     = ".tmp"
 )
 
 // Checkpoint is state.json of a checkpoint on disk.
@@ -34,6 +35,7 @@ type Checkpoint struct {
 	ProducerID string            `json:"producer_id"`
 	TargetDim  int               `json:"target_dim"` // the teacher's width
 	Recipe     Recipe            `json:"recipe"`
+	Device     string            `json:"device"` // what computed; another gives other last bits
 	SHA256     map[string]string `json:"sha256"` // of the other files, hexadecimal
 	dir        string
 }
@@ -137,27 +139,27 @@ func checkpoints(run string) ([]string, error) {
 	return out, nil
 }
 
-// save publishes a checkpoint of m as it stands; c says where that is and receives the digests.
-func save(run string, m *Model, c Checkpoint) error {
+// save publishes a checkpoint of m as it stands, which c describes but for the digests, and returns its folder.
+func save(run string, m *Model, c Checkpoint) (string, error) {
 	final := filepath.Join(run, checkpointDir, fmt.Sprintf(checkpointName, c.Step))
-	temp := final + ".tmp"
+	temp := final + tempSuffix
 	if err := os.RemoveAll(temp); err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
+		return "", fmt.Errorf("write checkpoint: %w", err)
 	}
 	if err := os.MkdirAll(temp, 0o755); err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
+		return "", fmt.Errorf("write checkpoint: %w", err)
 	}
 	defer os.RemoveAll(temp) // what a failure left; after the rename there is nothing
 	if err := fill(temp, m, c); err != nil {
-		return fmt.Errorf("write checkpoint %s: %w", final, err)
+		return "", fmt.Errorf("write checkpoint %s: %w", final, err)
 	}
 	if err := os.RemoveAll(final); err != nil { // a damaged one of a run that was resumed before it
-		return fmt.Errorf("write checkpoint: %w", err)
+		return "", fmt.Errorf("write checkpoint: %w", err)
 	}
 	if err := os.Rename(temp, final); err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
+		return "", fmt.Errorf("write checkpoint: %w", err)
 	}
-	return atomicfile.SyncDir(filepath.Dir(final))
+	return final, atomicfile.SyncDir(filepath.Dir(final))
 }
 
 // fill writes a checkpoint's files into dir.

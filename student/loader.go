@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"mvptargets/internal/source"
 	"mvptargets/shards"
@@ -46,10 +47,10 @@ func epochOrder(rows []int, window int, seed, epoch uint64) []rowRef {
 }
 
 // windowBatches is W, the record batches that are held decoded: 64 of 16 rows mix about a thousand rows.
-const windowBatches = 64
+const windowBatches = shards.Window
 
-// Loader replays the store's views: pixels rendered again from the images, targets from the shards. It belongs to one goroutine and
-// uses all cores.
+// Loader replays the store's views: pixels rendered again from the images, targets from the shards. What it loads is a function of the
+// recipe, the store, the step and the micro-batch. It belongs to one goroutine and uses all cores.
 type Loader struct {
 	recipe   Recipe
 	manifest shards.Manifest
@@ -63,6 +64,10 @@ type Loader struct {
 	order []rowRef
 	held  map[int]*shards.Batch
 	uses  map[int]int // rows of a held or coming batch still to be drawn
+
+	spare []*shards.Batch // to be read into
+	rows  []*shards.Batch // of each sample of the micro-batch
+	files [][]byte        // room for an image's file, one per worker
 }
 
 // NewLoader opens the images that a store was made from. The store must fit the recipe's grid, and its decoder must be here.
@@ -97,7 +102,7 @@ func (l *Loader) StepsPerEpoch() int {
 	return n / l.recipe.Train.Batch
 }
 
-// Load fills b with micro-batch micro of step, both counted from 0.
+// Load fills b with micro-batch micro of step, both counted from 0. Within an epoch it must be called in their order.
 func (l *Loader) Load(b *Batch, step, micro int) error {
 	perEpoch := l.StepsPerEpoch()
 	size := l.recipe.Train.MicroBatch
@@ -106,19 +111,23 @@ func (l *Loader) Load(b *Batch, step, micro int) error {
 	refs := l.order[at : at+size]
 	l.resize(b)
 	b.MaskIdx, b.Targets = b.MaskIdx[:0], b.Targets[:0]
-	work := make([]*shards.Batch, size)
+	l.rows = l.rows[:0]
+	var done []*shards.Batch
 	for n, ref := range refs {
 		rows, err := l.hold(ref.batch)
 		if err != nil {
 			return err
 		}
-		work[n] = rows
+		l.rows = append(l.rows, rows)
 		l.targets(b, rows, ref.row, n, uint64(step), uint64(micro*size+n))
 		if l.uses[ref.batch]--; l.uses[ref.batch] == 0 {
 			delete(l.held, ref.batch)
+			done = append(done, rows)
 		}
 	}
-	return l.pixels(b, work, refs)
+	err := l.pixels(b, refs)
+	l.spare = append(l.spare, done...)
+	return err
 }
 
 // startEpoch draws the order of an epoch unless it is the one at hand; rows before at are not wanted any more.
@@ -131,6 +140,9 @@ func (l *Loader) startEpoch(epoch uint64, at int) {
 		rows[i] = b.Rows
 	}
 	l.epoch, l.order = epoch, epochOrder(rows, windowBatches, l.recipe.Train.Seed, epoch)
+	for _, b := range l.held { // with the rows that made no full batch
+		l.spare = append(l.spare, b)
+	}
 	l.held, l.uses = map[int]*shards.Batch{}, map[int]int{}
 	for _, ref := range l.order[at:] {
 		l.uses[ref.batch]++
@@ -142,6 +154,9 @@ func (l *Loader) hold(batch int) (*shards.Batch, error) {
 		return b, nil
 	}
 	b := &shards.Batch{}
+	if n := len(l.spare); n > 0 {
+		b, l.spare = l.spare[n-1], l.spare[:n-1]
+	}
 	if err := l.reader.ReadBatch(l.index.Batches[batch], b); err != nil {
 		return nil, err
 	}
@@ -178,23 +193,22 @@ func (l *Loader) targets(b *Batch, rows *shards.Batch, row, n int, step, sample 
 	}
 }
 
-// pixels renders the recorded views on all cores; the first error in the order of the samples is returned.
-func (l *Loader) pixels(b *Batch, rows []*shards.Batch, refs []rowRef) error {
+// pixels renders the recorded views of l.rows on all cores; the first error in the order of the samples is returned.
+func (l *Loader) pixels(b *Batch, refs []rowRef) error {
+	workers := min(runtime.GOMAXPROCS(0), len(refs))
+	for len(l.files) < workers {
+		l.files = append(l.files, nil)
+	}
 	errs := make([]error, len(refs))
-	jobs := make(chan int)
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(refs)) {
+	for w := range workers {
 		wg.Go(func() {
-			var buf []byte
-			for n := range jobs {
-				buf, errs[n] = l.render(b, buf, rows[n], refs[n].row, n)
+			for n := int(next.Add(1)) - 1; n < len(refs); n = int(next.Add(1)) - 1 {
+				l.files[w], errs[n] = l.render(b, l.files[w], l.rows[n], refs[n].row, n)
 			}
 		})
 	}
-	for n := range refs {
-		jobs <- n
-	}
-	close(jobs)
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {

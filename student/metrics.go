@@ -23,6 +23,7 @@ type Metrics struct {
 	Norm      float64 // before clipping
 	Skipped   int     // steps skipped so far because the gradient was not finite
 	ImagesSec float64
+	DataWait  float64 // share of the step's time that it waited for data
 }
 
 // scalar is one curve of TensorBoard.
@@ -32,7 +33,8 @@ type scalar struct {
 }
 
 func (m Metrics) scalars() []scalar {
-	return []scalar{{"loss", m.Loss}, {"lr", m.LR}, {"grad_norm", m.Norm}, {"images_per_s", m.ImagesSec}}
+	return []scalar{{"loss", m.Loss}, {"lr", m.LR}, {"grad_norm", m.Norm}, {"images_per_s", m.ImagesSec},
+		{"data_wait", m.DataWait}, {"epoch", m.Epoch}}
 }
 
 // MarshalJSON writes numbers that are not finite, which JSON cannot hold, as null.
@@ -45,8 +47,9 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 		Norm      *float64 `json:"grad_norm"`
 		Skipped   int      `json:"skipped"`
 		ImagesSec float64  `json:"images_per_s"`
+		DataWait  float64  `json:"data_wait"`
 	}
-	return json.Marshal(line{m.Step, m.Epoch, finite(m.Loss), m.LR, finite(m.Norm), m.Skipped, m.ImagesSec})
+	return json.Marshal(line{m.Step, m.Epoch, finite(m.Loss), m.LR, finite(m.Norm), m.Skipped, m.ImagesSec, m.DataWait})
 }
 
 func finite(x float64) *float64 {
@@ -78,12 +81,18 @@ func trimMetrics(text []byte, steps int) []byte {
 // (tensorflow/core/util/event.proto).
 type EventWriter struct{ w io.Writer }
 
-// NewEventWriter writes the opening record to w.
-func NewEventWriter(w io.Writer, now time.Time) (*EventWriter, error) {
+// NewEventWriter writes the opening records to w: the version, and the start of a session whose first step is to be first, upon which
+// TensorBoard drops that step and later ones of sessions before (tensorboard's event_accumulator.py).
+func NewEventWriter(w io.Writer, now time.Time, first int) (*EventWriter, error) {
 	e := &EventWriter{w}
-	event := eventTime(now)
-	event = protowire.AppendTag(event, 3, protowire.BytesType) // file_version
-	return e, e.record(protowire.AppendString(event, "brain.Event:2"))
+	version := protowire.AppendTag(eventTime(now), 3, protowire.BytesType) // file_version
+	if err := e.record(protowire.AppendString(version, "brain.Event:2")); err != nil {
+		return nil, err
+	}
+	start := protowire.AppendTag(eventTime(now), 2, protowire.VarintType) // step
+	start = protowire.AppendVarint(start, uint64(first))
+	start = protowire.AppendTag(start, 7, protowire.BytesType)                                                                     // session_log
+	return e, e.record(protowire.AppendBytes(start, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1))) // status START
 }
 
 // Write adds the curves' values at a step.

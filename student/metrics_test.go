@@ -51,7 +51,7 @@ func TestMaskedCRC(t *testing.T) {
 
 func TestEventRecords(t *testing.T) {
 	var b bytes.Buffer
-	w, err := NewEventWriter(&b, time.Unix(100, 0))
+	w, err := NewEventWriter(&b, time.Unix(100, 0), 300)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +67,10 @@ func TestEventRecords(t *testing.T) {
 		}
 		messages, raw = append(messages, body), raw[16+n:]
 	}
-	if len(messages) != 2 || !bytes.Contains(messages[0], []byte("brain.Event:2")) || !bytes.Contains(messages[1], []byte("loss")) {
+	if len(messages) != 3 || !bytes.Contains(messages[0], []byte("brain.Event:2")) || !bytes.Contains(messages[2], []byte("loss")) {
 		t.Fatalf("records %q", messages)
 	}
-	if _, _, n := protowire.ConsumeTag(messages[1][9:]); n != 1 || !bytes.Equal(messages[1][10:12], protowire.AppendVarint(nil, 300)) {
-		t.Errorf("the step does not follow the time: %x", messages[1])
+	if _, _, n := protowire.ConsumeTag(messages[2][9:]); n != 1 || !bytes.Equal(messages[2][10:12], protowire.AppendVarint(nil, 300)) {
+		t.Errorf("the step does not follow the time: %x", messages[2])
 	}
 }

@@ -158,6 +158,21 @@ func RecipeKeys() (keys []string) {
 	return keys
 }
 
+// Diff lists the keys whose values differ in other.
+func (r Recipe) Diff(other Recipe) (diff []string) {
+	a, b := reflect.ValueOf(r), reflect.ValueOf(other)
+	keys := RecipeKeys()
+	for i := range a.NumField() {
+		for j := range a.Field(i).NumField() {
+			if x, y := a.Field(i).Field(j).Interface(), b.Field(i).Field(j).Interface(); x != y {
+				diff = append(diff, fmt.Sprintf("%s was %v, is %v", keys[0], x, y))
+			}
+			keys = keys[1:]
+		}
+	}
+	return diff
+}
+
 // Masking is the recipe's masking on its own grid.
 func (r Recipe) Masking() Masking {
 	return Masking{Grid: r.Model.ImageSize / r.Model.PatchSize, Count: r.Mask.Count, MinBlock: r.Mask.MinBlock, MaxBlock: r.Mask.MaxBlock, MinRatio: r.Mask.MinRatio}

@@ -6,170 +6,256 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"mvptargets/blas"
-	"mvptargets/internal/atomicfile"
 	"mvptargets/internal/progress"
 	"mvptargets/shards"
 )
 
 // Job is one training run.
 type Job struct {
-	Recipe   Recipe
-	Targets  string // the target store
-	Images   string // what the store was made from
-	Run      string // the folder that receives recipe, metrics and checkpoints
-	Resume   bool   // continue from the newest checkpoint of Run, if there is one
-	Log      *slog.Logger
-	Terminal *os.File
+	Recipe     Recipe
+	Targets    string    // the target store
+	Images     string    // what the store was made from
+	Run        string    // the folder that receives recipe, metrics and checkpoints
+	Resume     bool      // continue from the newest sound checkpoint of Run; where there is none, start
+	SaveEvery  SaveEvery // when checkpoints are written besides the last
+	Keep       int       // how many of them stay; milestones and the last one are not counted
+	Milestones int       // every so many epochs a checkpoint is written that stays; 0 for never
+	Log        *slog.Logger
+	Terminal   *os.File // where the progress bar is drawn if it is a terminal
 }
 
-// checkpointsPerRun is how many checkpoints a run writes, evenly spread; the last is at its end.
-const checkpointsPerRun = 10
+// Summary tells what Train did.
+type Summary struct {
+	Steps      int     // steps done in all
+	Loss       float64 // of the last one
+	ImagesSec  float64 // over this call
+	Waited     float64 // share of its time that the trainer waited for data
+	Checkpoint string  // the folder of the last checkpoint
+}
 
-// Train runs the job on dev from its first step, or its newest checkpoint, to the last. When ctx ends, it writes a checkpoint
-// and returns ctx's error.
-func Train(ctx context.Context, dev blas.Device, j Job) error {
-	store, err := shards.Open(j.Targets)
-	if err != nil {
-		return err
-	}
-	loader, err := NewLoader(j.Recipe, store, j.Images)
-	if err != nil {
-		return err
-	}
-	producer := store.Manifest().ProducerID
-	j.Log.Info("targets", "producer", producer, "rows", loader.index.Rows, "features", store.Manifest().Producer.Features)
+// maxNonFinite is how many steps in a row may be skipped, their gradient not finite, before a run ends: it would not recover.
+const maxNonFinite = 10
 
-	r := j.Recipe
+// Train runs the job on dev from its first step, or its newest checkpoint, to the last. Where it ends early, because ctx ended or data
+// could not be read, it writes a checkpoint of the steps done first.
+func Train(ctx context.Context, dev blas.Device, j Job) (Summary, error) {
+	t, err := newTrainer(dev, j)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer t.close()
+	if err := t.begin(); err != nil {
+		return Summary{}, err
+	}
+	t.logPlan()
+	feed := t.loader.Feed(t.done, t.schedule.Total)
+	defer feed.Close()
+	err = t.run(ctx, feed)
+	s := t.summary
+	s.Waited = feed.Waited.Seconds() / max(time.Since(t.started).Seconds(), 1e-9)
+	return s, err
+}
+
+// trainer is a job on its way.
+type trainer struct {
+	Job
+	dev       blas.Device
+	store     *shards.Store
+	loader    *Loader
+	model     *Model
+	optimizer Optimizer
+	schedule  Schedule
+	perEpoch  int
+	micros    int // in a step
+	unlock    func()
+	metrics   *metricsFiles
+
+	done    int // steps
+	saved   int // the step of the newest checkpoint
+	savedAt time.Time
+	skipped int // steps skipped by the end of the last finite one
+	started time.Time
+	summary Summary
+}
+
+// newTrainer opens the data and builds the model of a job; it writes nothing.
+func newTrainer(dev blas.Device, j Job) (*trainer, error) {
+	t := &trainer{Job: j, dev: dev, unlock: func() {}, started: time.Now()}
+	var err error
+	if t.store, err = shards.Open(j.Targets); err != nil {
+		return nil, err
+	}
+	r, manifest := j.Recipe, t.store.Manifest()
+	if t.loader, err = NewLoader(r, t.store, j.Images); err != nil {
+		return nil, err
+	}
 	compute, err := blas.ParseDType(r.Train.DType)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	micros := r.Train.Batch / r.Train.MicroBatch
-	m := NewModel(dev, r.Config(store.Manifest().Dim), Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count,
-		DropPath: r.Model.DropPath > 0, Loss: Loss{Kind: r.Loss.Kind, Beta: r.Loss.Beta}, MicroN: micros}, r.Train.Seed)
-	defer m.Close()
-	first, err := j.begin(m, producer)
-	if err != nil {
-		return err
+	t.perEpoch, t.micros = t.loader.StepsPerEpoch(), r.Train.Batch/r.Train.MicroBatch
+	t.schedule = r.Schedule(t.perEpoch)
+	t.optimizer = Optimizer{Beta1: r.Optimizer.Betas[0], Beta2: r.Optimizer.Betas[1], Eps: r.Optimizer.Eps, MaxNorm: r.Optimizer.ClipNorm}
+	t.model = NewModel(dev, r.Config(manifest.Dim), Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count,
+		DropPath: r.Model.DropPath > 0, Loss: Loss{Kind: r.Loss.Kind, Beta: r.Loss.Beta}, MicroN: t.micros}, r.Train.Seed)
+	if err := dev.Sync(); err != nil { // its memory could not be had
+		t.close()
+		return nil, fmt.Errorf("%w: set a smaller train.micro_batch", err)
 	}
-	metrics, err := openMetrics(j.Run, first)
-	if err != nil {
-		return err
-	}
-	defer metrics.close()
+	return t, nil
+}
 
-	m.Refresh()
-	perEpoch := loader.StepsPerEpoch()
-	schedule := r.Schedule(perEpoch)
-	every := max(1, schedule.Total/checkpointsPerRun)
-	o := Optimizer{Beta1: r.Optimizer.Betas[0], Beta2: r.Optimizer.Betas[1], Eps: r.Optimizer.Eps, MaxNorm: r.Optimizer.ClipNorm}
-	bar := progress.New(j.Log, j.Terminal, "train", int64((schedule.Total-first)*r.Train.Batch))
+func (t *trainer) close() {
+	if t.metrics != nil {
+		t.metrics.close()
+	}
+	t.unlock()
+	t.model.Close()
+}
+
+// logPlan says what the run will do and what it takes.
+func (t *trainer) logPlan() {
+	r, bytes, params := t.Recipe, 0, 0
+	for _, a := range t.dev.Live() {
+		bytes += a.Bytes
+	}
+	for _, p := range t.model.Params.List {
+		if p.Name != "" {
+			params += p.Len()
+		}
+	}
+	t.Log.Info("targets", "producer", t.store.Manifest().ProducerID, "rows", t.loader.index.Rows, "features", t.store.Manifest().Producer.Features)
+	t.Log.Info("plan", "steps", t.schedule.Total, "done", t.done, "epochs", r.Train.Epochs, "images", t.schedule.Total*r.Train.Batch,
+		"batch", fmt.Sprintf("%d in %d micro-batches of %d", r.Train.Batch, t.micros, r.Train.MicroBatch), "dtype", r.Train.DType,
+		"parameters", params, "device_memory", fmt.Sprintf("%.0f MB", float64(bytes)/1e6), "checkpoints", t.SaveEvery)
+}
+
+// run does the steps that are left.
+func (t *trainer) run(ctx context.Context, feed *Feed) error {
+	t.started, t.savedAt = time.Now(), time.Now()
+	bar := progress.New(t.Log, t.Terminal, "train", int64((t.schedule.Total-t.done)*t.Recipe.Train.Batch))
 	defer bar.Done()
-	var batch Batch
-	for step := first; step < schedule.Total; step++ {
-		start := time.Now()
-		m.BeginStep()
-		for micro := range micros {
-			if err := loader.Load(&batch, step, micro); err != nil {
-				return err
-			}
-			m.Upload(&batch)
-			m.MicroStep()
+	first := t.done
+	for t.done < t.schedule.Total {
+		if ctx.Err() != nil {
+			return t.stopped()
 		}
-		lr := schedule.At(step)
-		m.EndStep(o, lr, r.Optimizer.WeightDecay)
-		result, err := m.Result()
-		if err != nil {
+		m, err := t.step(ctx, feed)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return t.stopped()
+		case errors.As(err, new(*dataError)):
+			return t.saveAnd(err)
+		case err != nil:
 			return err
 		}
-		bar.Add(int64(r.Train.Batch))
-		bar.Status(fmt.Sprintf("loss %.4f", result.Loss))
-		if err := metrics.write(Metrics{Step: step + 1, Epoch: float64(step+1) / float64(perEpoch), Loss: result.Loss, LR: lr,
-			Norm: result.Norm, Skipped: result.Skipped, ImagesSec: float64(r.Train.Batch) / time.Since(start).Seconds()}); err != nil {
+		t.done++
+		bar.Add(int64(t.Recipe.Train.Batch))
+		bar.Status(fmt.Sprintf("step %d/%d  loss %.4f", t.done, t.schedule.Total, m.Loss))
+		t.summary.Steps, t.summary.Loss = t.done, m.Loss
+		t.summary.ImagesSec = float64((t.done-first)*t.Recipe.Train.Batch) / time.Since(t.started).Seconds()
+		if err := t.metrics.write(m); err != nil {
+			return fmt.Errorf("%w; make room and continue with --resume", err)
+		}
+		if err := t.checkFinite(m); err != nil {
 			return err
 		}
-		stopped := ctx.Err() != nil
-		if done := step + 1; done == schedule.Total || done%every == 0 || stopped {
-			if err := save(j.Run, m, Checkpoint{Step: done, Epoch: float64(done) / float64(perEpoch), ProducerID: producer, TargetDim: m.TargetDim, Recipe: r}); err != nil {
+		if t.milestone() || t.done == t.schedule.Total || t.SaveEvery.due(t.done-t.saved, time.Since(t.savedAt)) {
+			if err := t.save(); err != nil {
 				return err
 			}
-		}
-		if stopped {
-			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// begin prepares the run's folder and returns the first step to do.
-func (j Job) begin(m *Model, producer string) (int, error) {
-	if err := os.MkdirAll(filepath.Join(j.Run, checkpointDir), 0o755); err != nil {
-		return 0, fmt.Errorf("start run: %w", err)
+// stopped saves and says where a signal came.
+func (t *trainer) stopped() error {
+	return t.saveAnd(fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total))
+}
+
+// dataError is a failure to load: the run can be continued when it is mended.
+type dataError struct{ error }
+
+func (e *dataError) Unwrap() error { return e.error }
+
+// step does the step after t.done. Between two of its micro-batches it may be given up: nothing has changed but gradients then.
+func (t *trainer) step(ctx context.Context, feed *Feed) (Metrics, error) {
+	start, waited := time.Now(), feed.Waited
+	t.model.BeginStep()
+	for range t.micros {
+		b, err := feed.Next(ctx) // fails once ctx has ended
+		if err != nil {
+			return Metrics{}, &dataError{err}
+		}
+		t.model.Upload(b)
+		t.model.MicroStep()
 	}
-	all, err := checkpoints(j.Run)
+	lr := t.schedule.At(t.done)
+	t.model.EndStep(t.optimizer, lr, t.Recipe.Optimizer.WeightDecay)
+	r, err := t.model.Result()
 	if err != nil {
-		return 0, fmt.Errorf("start run: %w", err)
+		return Metrics{}, err
 	}
-	if len(all) == 0 {
-		return 0, j.Recipe.Write(j.Run)
+	took := time.Since(start).Seconds()
+	return Metrics{Step: t.done + 1, Epoch: float64(t.done+1) / float64(t.perEpoch), Loss: r.Loss, LR: lr, Norm: r.Norm, Skipped: r.Skipped,
+		ImagesSec: float64(t.Recipe.Train.Batch) / took, DataWait: (feed.Waited - waited).Seconds() / took}, nil
+}
+
+// checkFinite ends a run that has stopped learning.
+func (t *trainer) checkFinite(m Metrics) error {
+	if m.Norm-m.Norm == 0 { // finite
+		t.skipped = m.Skipped
+		return nil
 	}
-	newest := all[len(all)-1]
-	if !j.Resume {
-		return 0, fmt.Errorf("run %s already has a checkpoint, %s: continue it with --resume, or choose another --out", j.Run, filepath.Base(newest))
+	t.Log.Warn("step skipped: its gradient is not finite", "step", m.Step, "skipped", m.Skipped)
+	if m.Skipped-t.skipped < maxNonFinite {
+		return nil
 	}
-	c, err := readCheckpoint(newest)
+	return fmt.Errorf("%d steps in a row, to step %d, had a gradient that is not finite: continue from an earlier checkpoint with a lower "+
+		"optimizer.lr, a longer optimizer.warmup_epochs or train.dtype = \"f32\"", maxNonFinite, m.Step)
+}
+
+func (t *trainer) milestone() bool {
+	return t.Milestones > 0 && t.done > 0 && t.done%(t.perEpoch*t.Milestones) == 0
+}
+
+// save writes a checkpoint of the steps done, after the metrics that belong to them, and removes old ones.
+func (t *trainer) save() error {
+	if t.done == t.saved {
+		return nil
+	}
+	start := time.Now()
+	if err := t.metrics.sync(); err != nil {
+		return fmt.Errorf("%w; make room and continue with --resume", err)
+	}
+	c := Checkpoint{Step: t.done, Epoch: float64(t.done) / float64(t.perEpoch), Milestone: t.milestone(), ProducerID: t.store.Manifest().ProducerID,
+		TargetDim: t.model.TargetDim, Recipe: t.Recipe, Device: describe(t.dev)}
+	dir, err := save(t.Run, t.model, c)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("%w; earlier checkpoints are untouched: make room and continue with --resume", err)
 	}
-	if c.ProducerID != producer {
-		return 0, fmt.Errorf("run %s was trained on targets of producer %.12s, %s has %.12s: give the store that it began with", j.Run, c.ProducerID, j.Targets, producer)
-	}
-	if c.Recipe != j.Recipe {
-		return 0, fmt.Errorf("run %s was begun with another recipe: give its own, %s", j.Run, filepath.Join(j.Run, "recipe.toml"))
-	}
-	return c.Step, c.resume(m)
+	t.saved, t.savedAt, t.summary.Checkpoint = t.done, time.Now(), dir
+	t.Log.Info("checkpoint", "folder", dir, "took", time.Since(start).Round(time.Millisecond))
+	return prune(t.Run, t.Keep)
 }
 
-// metricsFiles are RUN/metrics.jsonl and the TensorBoard event file of this process.
-type metricsFiles struct {
-	lines, file *os.File
-	events      *EventWriter
+// saveAnd saves and returns why the run ends, with what to do.
+func (t *trainer) saveAnd(reason error) error {
+	if t.done == 0 {
+		return fmt.Errorf("%w; nothing was trained yet", reason)
+	}
+	if err := t.save(); err != nil {
+		return fmt.Errorf("%w; and then: %w", reason, err)
+	}
+	return fmt.Errorf("%w; --resume continues from step %d", reason, t.done)
 }
 
-// openMetrics cuts metrics.jsonl back to the steps done and starts an event file.
-func openMetrics(run string, steps int) (*metricsFiles, error) {
-	path := filepath.Join(run, "metrics.jsonl")
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	if err := atomicfile.Write(path, trimMetrics(old, steps), 0o644); err != nil {
-		return nil, err
-	}
-	f := &metricsFiles{}
-	if f.lines, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	if f.file, err = os.Create(filepath.Join(run, fmt.Sprintf("events.out.tfevents.%d.%d", now.Unix(), os.Getpid()))); err != nil {
-		return nil, err
-	}
-	f.events, err = NewEventWriter(f.file, now)
-	return f, err
-}
-
-func (f *metricsFiles) write(m Metrics) error {
-	if err := appendLine(f.lines, m); err != nil {
-		return err
-	}
-	return f.events.Write(m, time.Now())
-}
-
-func (f *metricsFiles) close() {
-	f.lines.Close()
-	f.file.Close()
+// describe names the arithmetic that the last bits depend on.
+func describe(dev blas.Device) string {
+	i := dev.Info()
+	return fmt.Sprintf("%s %v, %d threads", i.Name, i.Paths, i.Threads)
 }

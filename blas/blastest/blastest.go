@@ -41,7 +41,7 @@ func Run(t *testing.T, dev, ref blas.Device, compute blas.DType) {
 
 // heavy cases run with normal values only: the reference takes its time over them, and smaller ones cover the rest.
 func heavy(name string) bool {
-	return strings.Contains(name, "768]") || strings.Contains(name, "197 tokens") || strings.Contains(name, "70001")
+	return strings.Contains(name, "768]") || strings.Contains(name, "1701]") || strings.Contains(name, "197 tokens") || strings.Contains(name, "70001")
 }
 
 // flavor is a kind of input: its magnitude, or one NaN or infinity in the case's first input.

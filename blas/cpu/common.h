@@ -26,13 +26,13 @@ static inline float from_f16(uint16_t h) {
 }
 
 // load and save move elements between a tensor of type t and float32.
-static void load(float *dst, const void *src, int64_t at, int64_t n, int t) {
+static inline __attribute__((always_inline)) void load(float *dst, const void *src, int64_t at, int64_t n, int t) {
   if (t == F32) memcpy(dst, (const float *)src + at, n * 4);
   else if (t == BF16) for (int64_t i = 0; i < n; i++) dst[i] = number((uint32_t)((const uint16_t *)src)[at + i] << 16);
   else for (int64_t i = 0; i < n; i++) dst[i] = from_f16(((const uint16_t *)src)[at + i]);
 }
 
-static void save(void *dst, int64_t at, const float *src, int64_t n, int t) {
+static inline __attribute__((always_inline)) void save(void *dst, int64_t at, const float *src, int64_t n, int t) {
   if (t == F32) memcpy((float *)dst + at, src, n * 4);
   else for (int64_t i = 0; i < n; i++) ((uint16_t *)dst)[at + i] = to_bf16(src[i]);
 }

@@ -1,10 +1,11 @@
-// Package cpu is the blas.Device for processors: matrix products by oneDNN where it can be opened at run time, everything
-// else by C kernels compiled for several instruction sets and chosen at run time.
+// Package cpu is the blas.Device for processors: C kernels compiled for several instruction sets and chosen at run time, and
+// oneDNN, opened at run time, for matrix products where it is the faster one.
 //
 // One locked thread runs all operations in order, so that one OpenMP team serves the kernels and oneDNN alike. Memory lies
 // outside the Go heap, aligned to 64 bytes. For a given number of threads results are the same to the last bit.
 //
-// MVP_CPU=portable|avx2|avx512 forces the kernels; MVP_ONEDNN names the library's file or folder, or is "off".
+// MVP_CPU=portable|avx2|avx512|avx512bf16 forces the kernels, MVP_GEMM=own|onednn the matrix products; MVP_ONEDNN names the library's
+// file or folder, or is "off".
 package cpu
 
 /*
@@ -13,6 +14,7 @@ package cpu
 #include <stdlib.h>
 #include <string.h>
 #include <omp.h>
+#include "detect.h"
 #include "kernels.h"
 
 static void *allocate(size_t n) {
@@ -21,12 +23,9 @@ static void *allocate(size_t n) {
 	return p;
 }
 static void run(kernel *const *table, int op, void **p, const int64_t *n, const double *f) { table[op](p, n, f); }
-static kernel *const *table(int level) { return level == 2 ? mvp_avx512 : level == 1 ? mvp_avx2 : mvp_portable; }
-static int best(void) {
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl")) return 2;
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+static kernel *const *table(int level) {
+	kernel *const *const all[] = {mvp_portable, mvp_avx2, mvp_avx512, mvp_avx512bf16};
+	return all[level];
 }
 */
 import "C"
@@ -34,11 +33,8 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"slices"
 	"sort"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -48,22 +44,24 @@ import (
 
 // Options choose how a device runs.
 type Options struct {
-	Threads int // 0: one per processor that the affinity mask allows
+	Threads int // 0: one per processor that the affinity mask and the control group allow
 }
 
 // Device is a blas.Device on the processor.
 type Device struct {
-	threads int
-	paths   []string
-	detail  string
-	table   **C.kernel
-	dnn     *oneDNN        // nil where the library is missing
-	room    unsafe.Pointer // scratch for products, the worker's
-	roomFor int            // float32 that it holds
-	queue   chan func()
-	done    chan struct{}
-	live    map[*memory]struct{}
-	err     error // first since the last Sync; the worker's
+	threads         int
+	paths           []string
+	detail          string
+	table           **C.kernel
+	dnn             *oneDNN        // nil where no product needs it or the library is missing
+	dnnBF16, dnnF32 bool           // which products go to it
+	block           int            // bytes of an operand that stay in a core's cache
+	room            unsafe.Pointer // scratch for products, the worker's
+	roomFor         int            // bytes that it holds
+	queue           chan func()
+	done            chan struct{}
+	live            map[*memory]struct{}
+	err             error // first since the last Sync; the worker's
 }
 
 // memory is one allocation; p is nil where there was none to be had.
@@ -75,37 +73,41 @@ type memory struct {
 
 var _ blas.Device = (*Device)(nil)
 
-var paths = []string{"portable", "avx2", "avx512"}
-
 // New starts a device.
 func New(o Options) (*Device, error) {
-	level := int(C.best())
-	if name := os.Getenv("MVP_CPU"); name != "" {
-		want := slices.Index(paths, name)
-		if want < 0 || want > level {
-			return nil, fmt.Errorf("MVP_CPU=%s: this processor offers %s", name, strings.Join(paths[:level+1], ", "))
-		}
-		level = want
+	level, why, err := choosePath()
+	if err != nil {
+		return nil, err
 	}
-	d := &Device{threads: o.Threads, table: C.table(C.int(level)), queue: make(chan func(), 256), done: make(chan struct{}),
-		live: map[*memory]struct{}{}}
+	d := &Device{threads: o.Threads, table: C.table(C.int(level)), block: blockBytes(), queue: make(chan func(), 256), done: make(chan struct{}),
+		live: map[*memory]struct{}{}, paths: []string{paths[level]}}
+	if d.dnnBF16, d.dnnF32, err = useDNN(); err != nil {
+		return nil, err
+	}
 	if d.threads <= 0 {
 		d.threads = allowedProcessors()
 	}
 	spinBriefly(d.threads, d.done)
 	go d.compute()
-	var err error
 	d.wait(func() {
 		C.omp_set_dynamic(0)
 		C.omp_set_num_threads(C.int(d.threads))
-		d.dnn, err = openDNN()
+		if d.dnnBF16 || d.dnnF32 {
+			d.dnn, err = openDNN()
+		}
 	})
-	d.paths = []string{paths[level]}
-	if err != nil {
-		d.detail = fmt.Sprintf("%s kernels, own matrix products because %v", paths[level], err)
-	} else {
+	d.detail = paths[level] + " kernels"
+	if why != "" {
+		d.detail += " (" + why + ")"
+	}
+	switch {
+	case err != nil:
+		d.detail += fmt.Sprintf(", own matrix products because %v", err)
+	case d.dnn != nil:
 		d.paths = append(d.paths, d.dnn.version)
-		d.detail = fmt.Sprintf("%s kernels, matrix products by %s (%s)", paths[level], d.dnn.version, d.dnn.path)
+		d.detail += fmt.Sprintf(", matrix products by %s (%s)", d.dnn.version, d.dnn.path)
+	default:
+		d.detail += ", own matrix products"
 	}
 	return d, nil
 }
@@ -252,7 +254,7 @@ func (d *Device) kernel(o blas.Op, k int, ts []blas.Tensor, n []int, f ...float6
 // call runs a kernel on the worker.
 func (d *Device) call(name string, k int, ts []blas.Tensor, n []int, f ...float64) {
 	var p [10]unsafe.Pointer
-	var ints [8]C.int64_t
+	var ints [12]C.int64_t
 	var floats [8]C.double
 	for i, t := range ts {
 		if p[i] = address(t); t.Ok() && p[i] == nil {

@@ -13,12 +13,10 @@ import (
 )
 
 // open starts a device on one code path, or skips where this machine lacks it.
-func open(t testing.TB, path, dnn string) *cpu.Device {
+func open(t testing.TB, path, products string) *cpu.Device {
 	t.Helper()
 	t.Setenv("MVP_CPU", path)
-	if dnn != "" {
-		t.Setenv("MVP_ONEDNN", dnn)
-	}
+	t.Setenv("MVP_GEMM", products)
 	d, err := cpu.New(cpu.Options{})
 	if err != nil {
 		t.Skip(err)
@@ -32,13 +30,13 @@ func open(t testing.TB, path, dnn string) *cpu.Device {
 }
 
 func TestConformance(t *testing.T) {
-	for _, c := range []struct{ path, dnn string }{{"", ""}, {"avx512", "off"}, {"avx2", "off"}, {"portable", "off"}} {
+	for _, c := range []struct{ path, products string }{{"", ""}, {"avx512", "off"}, {"avx2", "off"}, {"portable", "off"}} {
 		for _, compute := range []blas.DType{blas.F32, blas.BF16} {
-			t.Run(c.path+c.dnn+"/"+compute.String(), func(t *testing.T) {
+			t.Run(c.path+c.products+"/"+compute.String(), func(t *testing.T) {
 				if testing.Short() && c.path != "" {
 					t.Skip("only the best path with -short")
 				}
-				d := open(t, c.path, c.dnn)
+				d := open(t, c.path, c.products)
 				t.Log(d.Info().Detail)
 				blastest.Run(t, d, ref.New(), compute)
 			})

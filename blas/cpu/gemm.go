@@ -1,7 +1,16 @@
 package cpu
 
-// #include <stdlib.h>
-// #include "kernels.h"
+/*
+#include <stdlib.h>
+#include "kernels.h"
+
+static int64_t room(kernel *const *table, const int64_t *n) {
+	int64_t bytes = 0;
+	void *p[1] = {&bytes};
+	table[K_GEMM_ROOM](p, n, 0);
+	return bytes;
+}
+*/
 import "C"
 
 import (
@@ -16,8 +25,7 @@ func clearBytes(p unsafe.Pointer, n int) {
 	}
 }
 
-// Gemm implements blas.Device. oneDNN adds bias and accumulates by itself; the other epilogues follow on the float32
-// product, which their rounding then sees once.
+// Gemm implements blas.Device.
 func (d *Device) Gemm(g blas.Gemm) {
 	g.Check()
 	only(g.Name(), g.A)
@@ -35,18 +43,47 @@ func (d *Device) gemm(g blas.Gemm) {
 		}
 	}
 	m, n, k := g.Dims()
-	if m > 0 && n > 0 {
-		d.multiply(g, m, n, k)
-	}
-	if g.ColSum.Ok() {
+	library := d.dnn != nil && (d.dnnF32 || d.dnnBF16 && g.A.DType() == blas.BF16)
+	if g.ColSum.Ok() && (library || !g.TransA) { // else the product adds it up as it passes
 		d.call(g.Name(), C.K_COLSUM, []blas.Tensor{g.ColSum, g.A}, []int{m, k, flag(g.TransA), kind(g.A)})
+		g.ColSum = blas.Tensor{}
+	}
+	switch {
+	case m == 0 || n == 0:
+	case library:
+		d.libraryProduct(g, m, n, k)
+	default:
+		d.ownProduct(g, m, n, k)
 	}
 }
 
-func (d *Device) multiply(g blas.Gemm, m, n, k int) {
+// ownProduct is gemm.h's.
+func (d *Device) ownProduct(g blas.Gemm, m, n, k int) {
+	ints := []int{m, n, k, flag(g.TransA), flag(g.TransB), kind(g.A), kind(g.C), int(g.Epilogue), flag(g.Accumulate), g.RowsPer, d.block}
+	room := d.scratch(d.roomOf(ints))
+	if room == nil {
+		d.fail(g.Name(), errMemory)
+		return
+	}
+	scratch := blas.NewTensor(&memory{p: room}, blas.U8, d.roomFor)
+	d.call(g.Name(), C.K_GEMM, []blas.Tensor{g.C, g.A, g.B, g.Bias, g.Aux, g.Residual, g.Keep, g.ColSum, scratch}, ints)
+}
+
+// roomOf asks gemm.h for the bytes of scratch that a product takes.
+func (d *Device) roomOf(ints []int) int {
+	var n [12]C.int64_t
+	for i, v := range ints {
+		n[i] = C.int64_t(v)
+	}
+	return int(C.room(d.table, &n[0]))
+}
+
+// libraryProduct is oneDNN's. It adds bias and accumulates by itself; the other epilogues follow on the float32 product, which their
+// rounding then sees once.
+func (d *Device) libraryProduct(g blas.Gemm, m, n, k int) {
 	simple := g.Epilogue == blas.Plain || g.Epilogue == blas.AddBias
 	// An accumulated product in bf16 must not be rounded before it is added.
-	if d.dnn != nil && k > 0 && simple && !(g.Accumulate && g.C.DType() != blas.F32) {
+	if k > 0 && simple && !(g.Accumulate && g.C.DType() != blas.F32) {
 		if err := d.dnn.matmul(g, address(g.C), g.C.DType(), g.Accumulate); err != nil {
 			d.fail(g.Name(), err)
 		}
@@ -56,7 +93,7 @@ func (d *Device) multiply(g blas.Gemm, m, n, k int) {
 	if !g.TransA {
 		rows = min(m, max(256, productElements/n))
 	}
-	product := d.scratch(rows * n)
+	product := d.scratch(4 * rows * n)
 	if product == nil {
 		d.fail(g.Name(), errMemory)
 		return
@@ -82,25 +119,24 @@ const productElements = 2 << 20
 // rows computes some rows of C by way of their float32 product x; first is the number of the first one.
 func (d *Device) rows(g blas.Gemm, x blas.Tensor, first int) {
 	m, n, k := g.Dims()
-	if d.dnn != nil && k > 0 {
-		plain := g
-		plain.Bias = blas.Tensor{}
-		if err := d.dnn.matmul(plain, address(x), blas.F32, false); err != nil {
-			d.fail(g.Name(), err)
-			return
-		}
-	} else {
-		d.call(g.Name(), C.K_GEMM, []blas.Tensor{x, g.A, g.B}, []int{m, n, k, flag(g.TransA), flag(g.TransB), kind(g.A)})
+	plain := g
+	plain.Bias = blas.Tensor{}
+	if k == 0 {
+		clearBytes(address(x), x.Bytes())
+	} else if err := d.dnn.matmul(plain, address(x), blas.F32, false); err != nil {
+		d.fail(g.Name(), err)
+		return
 	}
 	d.call(g.Name(), C.K_EPILOGUE, []blas.Tensor{g.C, x, g.Bias, g.Aux, g.Residual, g.Keep},
 		[]int{m, n, int(g.Epilogue), flag(g.Accumulate), kind(g.C), kind(g.A), g.RowsPer, first})
 }
 
-// scratch is room for n float32, kept for the next call.
-func (d *Device) scratch(n int) unsafe.Pointer {
-	if n > d.roomFor {
+// scratch is room for so many bytes, aligned to a cache line and kept for the next call.
+func (d *Device) scratch(bytes int) unsafe.Pointer {
+	if bytes > d.roomFor || d.room == nil {
 		C.free(d.room)
-		d.room, d.roomFor = C.malloc(C.size_t(4*n)), n
+		d.roomFor = (bytes + 4095) / 4096 * 4096
+		d.room = C.aligned_alloc(64, C.size_t(max(d.roomFor, 4096)))
 		if d.room == nil {
 			d.roomFor = 0
 		}

@@ -6,4 +6,5 @@
 #include "ops.h"
 #include "attention.h"
 #include "train.h"
+#include "gemm.h"
 #include "table.h"

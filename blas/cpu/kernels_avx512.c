@@ -1,9 +1,10 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
 #define TABLE mvp_avx512
 #define VECTOR_BYTES 64 // one register
-#define TILE_ROWS 12 // of accumulators that fit the register file
+#define TILE_ROWS 14 // of accumulators that fit the register file
 #include "common.h"
 #include "ops.h"
 #include "attention.h"
 #include "train.h"
+#include "gemm.h"
 #include "table.h"

@@ -2,5 +2,5 @@
 kernel *const TABLE[K_COUNT] = {
   cast, patches, tokens, tokens_backward, gather, scatter, norm, norm_backward, scale, scale_backward,
   relpos, relpos_backward, attention, attention_backward, cosine, cosine_backward, smooth, smooth_backward,
-  sumsq, prepare, adamw, ema, gemm, epilogue, colsum,
+  sumsq, prepare, adamw, ema, gemm, gemm_room, epilogue, colsum,
 };

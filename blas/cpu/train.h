@@ -124,37 +124,6 @@ static void ema(void **p, const int64_t *n, const double *f) {
   for (int64_t i = 0; i < n[0]; i++) a[i] = d * a[i] + e * x[i];
 }
 
-// p: C (f32 [m, n]), A, B; n: m, n, k, transA, transB, type. The product where oneDNN is missing: blocks of 64 rows by 128
-// columns with their operands converted and padded.
-static void gemm(void **p, const int64_t *n, const double *f) {
-  enum { MB = 64, NB = 128, KB = 256 };
-  int64_t m = n[0], N = n[1], k = n[2], columns = (N + NB - 1) / NB;
-#pragma omp parallel
-  {
-    float *a = scratch((MB * KB + KB * NB + MB * NB) * 4), *b = a + MB * KB, *c = b + KB * NB;
-    for (int64_t i = 0; i < MB * KB + KB * NB; i++) a[i] = 0;
-#pragma omp for schedule(static)
-    for (int64_t job = 0; job < (m + MB - 1) / MB * columns; job++) {
-      int64_t i0 = job / columns * MB, j0 = job % columns * NB, mb = m - i0 < MB ? m - i0 : MB, nb = N - j0 < NB ? N - j0 : NB;
-      memset(c, 0, MB * NB * 4);
-      for (int64_t p0 = 0; p0 < k; p0 += KB) {
-        int64_t kb = k - p0 < KB ? k - p0 : KB;
-        for (int64_t i = 0; i < (n[3] ? kb : mb); i++) // as stored: rows of k if transposed
-          load(a + i * (n[3] ? MB : KB), p[1], n[3] ? (p0 + i) * m + i0 : (i0 + i) * k + p0, n[3] ? mb : kb, n[5]);
-        for (int64_t i = 0; i < (n[4] ? nb : kb); i++) {
-          float x[KB];
-          load(x, p[2], n[4] ? (j0 + i) * k + p0 : (p0 + i) * N + j0, n[4] ? kb : nb, n[5]);
-          if (n[4]) for (int64_t q = 0; q < kb; q++) b[q * NB + i] = x[q];
-          else memcpy(b + i * NB, x, nb * 4);
-        }
-        product(mb, (nb + LANES - 1) / LANES * LANES, kb, a, n[3] ? 1 : KB, n[3] ? MB : 1, b, NB, c, NB, 1);
-      }
-      for (int64_t i = 0; i < mb; i++) memcpy((float *)p[0] + (i0 + i) * N + j0, c + i * NB, nb * 4);
-    }
-    free(a);
-  }
-}
-
 // p: C, product (f32), Bias, Aux, Residual, Keep; n: m, n, epilogue, accumulate, C's type, compute type, rows per factor, number of the first
 // row
 static void epilogue(void **p, const int64_t *n, const double *f) {

@@ -12,6 +12,7 @@ import (
 	"mvptargets/extract"
 	"mvptargets/extract/teacher"
 	"mvptargets/internal/cli"
+	"mvptargets/shards"
 	"mvptargets/shards/view"
 )
 
@@ -37,6 +38,7 @@ func run(ctx context.Context, args []string) error {
 	f.Libraries = libraries
 	c := extract.Config{Terminal: os.Stderr}
 	f.StringVar(&c.Model, "model", "", "the teacher, an ONNX `file`")
+	set := preprocessing(f)
 	f.StringVar(&c.Images, "images", "", "the `source` of images")
 	f.StringVar(&c.Store, "out", "", "the target store, a `folder`; created if absent")
 	f.StringVar(&c.Features, "features", teacher.Projected, "`what` to store per patch: projected, normed, hidden or an output's name; see inspect")
@@ -46,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	jitter := f.String("jitter", "", "colour jitter of random crops: `B,C,S,H`, how far brightness, contrast, saturation and hue may go, or one number for the first three")
 	seed := f.Uint64("seed", 0, "`number` that random crops are drawn by")
 	provider := f.Enum("provider", teacher.Auto, teacher.Providers(), "what runs the teacher")
+	encoding := f.Enum("encoding", shards.EncodingF16, shards.Encodings(), "how features are stored: float16, or int8 with a scale per patch, half as large")
 	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
@@ -53,6 +56,7 @@ func run(ctx context.Context, args []string) error {
 	part := f.String("part", "0/1", "do only part `i/n` of the images, i from 0")
 	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
 	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
+	plan := f.Bool("plan", false, "say what there is to do, how large the store will be and how long it takes, and stop")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -64,8 +68,14 @@ func run(ctx context.Context, args []string) error {
 	if f.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q; images are given with --images, a pattern of them in quotes", f.Arg(0))
 	}
-	c.Provider, c.Precision, c.Log = *provider, *precision, f.Logger()
+	c.Provider, c.Precision, c.Encoding, c.Log = *provider, *precision, *encoding, f.Logger()
 	var err error
+	if c.Set, err = set(); err != nil {
+		return err
+	}
+	if *kind != view.Center && c.Set.Resize != "" {
+		return cli.Usagef("--resize is for --view center")
+	}
 	if c.Part, err = extract.ParsePart(*part); err != nil {
 		return cli.Usagef("--part: %w", err)
 	}
@@ -75,11 +85,58 @@ func run(ctx context.Context, args []string) error {
 	if err := check(c); err != nil {
 		return err
 	}
+	if *plan {
+		p, err := extract.MakePlan(ctx, c)
+		if err == nil {
+			fmt.Print(p)
+		}
+		return err
+	}
 	sum, err := extract.Run(ctx, c)
 	if sum.Images > 0 {
 		fmt.Println(sum)
 	}
 	return err
+}
+
+// preprocessing adds the flags that go before preprocessor_config.json, and gives what reads them after Parse.
+func preprocessing(f *cli.FlagSet) func() (teacher.Settings, error) {
+	size := f.Int("size", 0, "side of the teacher's input in `pixels`, where its graph leaves that open")
+	mean := f.String("mean", "", "mean of the pixels, `R,G,B` of 0..1; without it that of preprocessor_config.json beside the model, or CLIP's")
+	std := f.String("std", "", "standard deviation of the pixels, `R,G,B`; as --mean")
+	resize := f.String("resize", "", "`stretch|N`: how --view center resizes: the whole image to a square, or the short side to N pixels before the middle is cut out")
+	return func() (teacher.Settings, error) {
+		s := teacher.Settings{Size: *size, Resize: *resize}
+		if *size < 0 {
+			return s, cli.Usagef("--size %d is negative", *size)
+		}
+		if n, err := strconv.Atoi(*resize); *resize != "" && *resize != teacher.Stretch && (err != nil || n < 1) {
+			return s, cli.Usagef("--resize %s is neither %s nor a number of pixels", *resize, teacher.Stretch)
+		}
+		var err error
+		if s.Mean, err = triple("mean", *mean, -1e6); err != nil {
+			return s, err
+		}
+		s.Std, err = triple("std", *std, 0)
+		return s, err
+	}
+}
+
+// triple reads three numbers above least; nil for "".
+func triple(flag, text string, least float64) (*[3]float32, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var three [3]float32
+	parts := strings.Split(text, ",")
+	for i, part := range parts {
+		v, err := strconv.ParseFloat(strings.TrimSpace(part), 32)
+		if err != nil || len(parts) != 3 || !(v > least && v < 1e6) {
+			return nil, cli.Usagef("--%s %s is not three numbers R,G,B, such as 0.5,0.5,0.5", flag, text)
+		}
+		three[i] = float32(v)
+	}
+	return &three, nil
 }
 
 // policy builds the view policy. Flags that a policy has no use for are refused, not ignored.
@@ -144,6 +201,7 @@ func inspect(args []string) error {
 	f := cli.Flags("mvp-extract inspect", "--model clip.onnx\nPrints a model's inputs and outputs, and what --features can give of it.")
 	f.Libraries = libraries
 	model := f.String("model", "", "the teacher, an ONNX `file`")
+	set := preprocessing(f)
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -155,7 +213,11 @@ func inspect(args []string) error {
 	if *model == "" {
 		return cli.Usagef("--model is missing")
 	}
-	m, err := teacher.Read(*model)
+	settings, err := set()
+	if err != nil {
+		return err
+	}
+	m, err := teacher.Read(*model, settings)
 	if err != nil {
 		return err
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
 	"mvptargets/blas/ref"
 	"mvptargets/internal/cli"
+	"mvptargets/shards/view"
 	"mvptargets/student"
 )
 
@@ -28,6 +30,7 @@ func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 func run(ctx context.Context, args []string) error {
 	f := cli.Flags("mvp-train", synopsis)
+	f.Libraries = libraries
 	recipe := f.String("recipe", "", "the recipe, a TOML `file`")
 	var set settings
 	f.Var(&set, "set", "override a recipe's `key=value`; may be given again")
@@ -35,16 +38,24 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&j.Targets, "targets", "", "the target store, a `folder`")
 	f.StringVar(&j.Images, "images", "", "the `source` of images that the store was made from")
 	f.StringVar(&j.Run, "out", "", "the run's `folder`")
-	f.BoolVar(&j.Resume, "resume", false, "continue from the newest checkpoint, if there is one")
+	f.BoolVar(&j.Resume, "resume", false, "continue from the run's newest checkpoint; where there is none, start")
+	j.SaveEvery = student.SaveEvery{Time: 15 * time.Minute}
+	f.Var(&j.SaveEvery, "save-every", "write a checkpoint after so many steps or so much `time`, such as 500 or 15m")
+	f.IntVar(&j.Keep, "keep", 2, "`checkpoints` that stay, the newest")
+	f.IntVar(&j.Milestones, "milestones", 0, "keep a checkpoint of every so many `epochs` besides; 0: none")
 	device := f.Enum("device", "auto", []string{"auto", "cpu", "ref"}, "what computes; auto is cpu")
+	steps := f.Int("profile", 0, "measure so many `steps`, print a table per operation, and write nothing")
 	threads := f.Int("threads", 0, "`threads` of the device; 0: one per core")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	for _, required := range []string{"recipe", "targets", "images", "out"} {
-		if !f.IsSet(required) {
+		if !f.IsSet(required) && !(required == "out" && *steps > 0) {
 			return cli.Usagef("--%s is missing", required)
 		}
+	}
+	if j.Keep < 1 || j.Milestones < 0 || *threads < 0 || *steps < 0 {
+		return cli.Usagef("--keep must be at least 1, --milestones, --threads and --profile not negative")
 	}
 	if f.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q", f.Arg(0))
@@ -60,11 +71,27 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer dev.Close()
 	j.Log.Info("device", "name", dev.Info().Name, "detail", dev.Info().Detail)
-	if err := student.Train(ctx, dev, j); err != nil {
+	if *steps > 0 {
+		return student.Profile(ctx, dev, j, *steps, os.Stdout)
+	}
+	sum, err := student.Train(ctx, dev, j)
+	if err != nil {
 		return err
 	}
-	fmt.Println("trained; checkpoints and metrics are in", j.Run)
+	fmt.Printf("trained %d steps, %.4g images/s, %.1f %% of the time waiting for data, last loss %.4f; checkpoint %s\n",
+		sum.Steps, sum.ImagesSec, 100*sum.Waited, sum.Loss, sum.Checkpoint)
 	return nil
+}
+
+func libraries() []string {
+	decoder := view.NewDecoder()
+	lines := []string{decoder.Family() + " " + decoder.Version()}
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return append(lines, "cpu: "+err.Error())
+	}
+	defer dev.Close()
+	return append(lines, "cpu: "+dev.Info().Detail)
 }
 
 func open(device string, threads int) (blas.Device, error) {

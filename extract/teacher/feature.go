@@ -18,7 +18,7 @@ type Feature struct {
 
 // The --features words that are no names of outputs.
 const (
-	Hidden    = "hidden"    // the last hidden state
+	Hidden    = "hidden"    // what the last block gives, before the last norm
 	Normed    = "normed"    // then the layer norm after the last block, of every token
 	Projected = "projected" // then the projection into the space that images and texts share, of every token
 )
@@ -41,7 +41,7 @@ func (m *Model) Features() []Feature {
 			all = append(all, f)
 		}
 	}
-	add(m.hidden(h))
+	add(m.hidden(l, h))
 	add(m.normed(l, h))
 	if found && h.pooledProj != "" {
 		add(m.edited(Projected, l.apply(h, h.pooledProj), "the projection "+h.pooledProj+" applied to all tokens"))
@@ -61,7 +61,8 @@ func (m *Model) isOutput(name string) bool {
 
 func perToken(v Value) bool { return len(v.Dims) == 3 }
 
-// findHead takes the pooled output with a projection if there is one, Hugging Face's name first.
+// findHead takes the pooled output with a projection if there is one, Hugging Face's name first; where there is no head but
+// attention pooling, that.
 func (m *Model) findHead(l *links) (best head, found bool) {
 	pooled := slices.Clone(m.Outputs)
 	slices.SortStableFunc(pooled, func(a, b Value) int {
@@ -76,19 +77,27 @@ func (m *Model) findHead(l *links) (best head, found bool) {
 		if perToken(v) {
 			continue
 		}
-		if h, ok := l.findHead(v.Name); ok && (!found || best.pooledProj == "" && h.pooledProj != "") {
+		h, ok := l.findHead(v.Name)
+		if pool, attention := l.attentionPool(v.Name, m.Input.Name); attention && h.hidden == "" {
+			h, ok = pool, true
+		}
+		if ok && (!found || best.pooledProj == "" && h.pooledProj != "") {
 			best, found = h, true
 		}
 	}
 	return best, found
 }
 
-// hidden is the output of Hugging Face's name, else what the head starts from, else the only output per token.
-func (m *Model) hidden(h head) (Feature, bool) {
+// hidden is the output of Hugging Face's name (in SigLIP and DINOv2 that is after the norm, so what the norm takes), else what
+// the head starts from, else the only output per token.
+func (m *Model) hidden(l *links, h head) (Feature, bool) {
 	only, count := -1, 0
 	for i, v := range m.Outputs {
 		if perToken(v) {
 			if v.Name == "last_hidden_state" {
+				if before, ok := l.normInput(v.Name); ok {
+					return m.shown(Hidden, before)
+				}
 				return m.shown(Hidden, v.Name)
 			}
 			only, count = i, count+1

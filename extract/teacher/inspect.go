@@ -3,6 +3,7 @@ package teacher
 import (
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Inspect writes what a model file is and what --features can give of it.
@@ -15,6 +16,9 @@ func (m *Model) Inspect(w io.Writer) {
 		line("", "%s %s", f.SHA256, f.Name)
 	}
 	line("input", "%v", m.Input)
+	if len(m.LeftOut) > 0 {
+		line("left out", "%s, and all that needs them", strings.Join(m.LeftOut, ", "))
+	}
 	for i, v := range m.Outputs {
 		label := ""
 		if i == 0 {
@@ -30,6 +34,11 @@ func (m *Model) Inspect(w io.Writer) {
 	if from == "" {
 		from = "CLIP's; no " + preprocessorFile + " beside the model"
 	}
+	resize := fmt.Sprintf("the short side to %d, then the middle", max(m.Short, m.Size))
+	if m.Stretch {
+		resize = "the whole image, stretched"
+	}
+	line("resize", "%s", resize)
 	line("mean", "%v", m.Mean)
 	line("std", "%v (%s)", m.Std, from)
 	features := m.Features()

@@ -16,11 +16,13 @@ import (
 // Model is an ONNX file that was found to be a vision tower.
 type Model struct {
 	Path    string
-	Files   []File // the model file, then its external-data files by name
-	Input   Value  // float32 or float16 [N, 3, Size, Size]
+	Set     Settings // what the user gave
+	Files   []File   // the model file, then its external-data files by name
+	Input   Value    // float32 or float16 [N, 3, Size, Size]
 	Outputs []Value
-	Size    int // side of the input image in pixels
-	Patch   int // side of a patch in pixels, 0 where no patch embedding was found in the graph
+	LeftOut []string // inputs that were left out with all that needs them
+	Size    int      // side of the input image in pixels
+	Patch   int      // side of a patch in pixels, 0 where no patch embedding was found in the graph
 	Preprocessing
 
 	graph  *onnxGraph
@@ -37,9 +39,10 @@ const (
 	roomForEdit   = 1 << 20       // an edit is a few nodes
 )
 
-// Read reads an ONNX file and finds out what it is. Errors are one line and name the file.
-func Read(path string) (*Model, error) {
-	m := &Model{Path: path}
+// Read reads an ONNX file and finds out what it is. Preprocessing that set leaves open comes from a file beside the model, else it
+// is CLIP's. Errors are one line and name the file.
+func Read(path string, set Settings) (*Model, error) {
+	m := &Model{Path: path, Set: set}
 	if err := m.read(); err != nil {
 		m.Close()
 		return nil, err
@@ -59,16 +62,14 @@ func (m *Model) read() error {
 	if m.graph, err = parseONNX(m.bytes); err != nil {
 		return fmt.Errorf("%s is no ONNX model: %w; --model takes a CLIP vision tower exported to ONNX", m.Path, err)
 	}
-	for _, v := range m.graph.inputs {
-		if m.graph.tensors[v.Name] == nil { // old exporters list the weights as inputs too
-			m.Input = v
-		}
-	}
 	m.Outputs = m.graph.outputs
+	if err := m.cut(); err != nil {
+		return fmt.Errorf("read teacher %s: %w", m.Path, err)
+	}
 	if err := m.checkInput(); err != nil {
 		return err
 	}
-	if m.Preprocessing, err = readPreprocessing(filepath.Dir(m.Path)); err != nil {
+	if m.Preprocessing, err = readPreprocessing(filepath.Dir(m.Path), m.Set); err != nil {
 		return err
 	}
 	if err := m.findSize(); err != nil {
@@ -138,15 +139,24 @@ func digestFile(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// checkInput asks for exactly one input, an image batch [N, 3, H, W].
-func (m *Model) checkInput() error {
-	var inputs []Value
+// inputs are those that the model must be given: old exporters list the weights too.
+func (m *Model) inputs() (inputs []Value) {
 	for _, v := range m.graph.inputs {
 		if m.graph.tensors[v.Name] == nil {
 			inputs = append(inputs, v)
 		}
 	}
-	v := m.Input
+	return inputs
+}
+
+// checkInput asks for exactly one input, an image batch [N, 3, H, W].
+func (m *Model) checkInput() error {
+	inputs := m.inputs()
+	v := Value{}
+	if len(inputs) > 0 {
+		v = inputs[0]
+		m.Input = v
+	}
 	if len(inputs) != 1 || len(v.Dims) != 4 || (v.Dims[1].N != 3 && v.Dims[1].N != 0) {
 		return fmt.Errorf("%s is no vision tower: it takes %s, not one image batch float32[N,3,H,W]; export the vision half alone", m.Path, list(inputs))
 	}
@@ -156,14 +166,20 @@ func (m *Model) checkInput() error {
 	return nil
 }
 
-// findSize finds the input's side and the patch's: the side from the graph if it is fixed there, else from the
+// findSize finds the input's side and the patch's: the side from the graph if it is fixed there, else from what the user gave or the
 // preprocessor's settings; the patch from the convolution that reads the image.
 func (m *Model) findSize() error {
 	h, w := m.Input.Dims[2].N, m.Input.Dims[3].N
-	if h == 0 && w == 0 {
-		if h, w = m.Crop, m.Crop; h == 0 {
-			return fmt.Errorf("%s does not fix its input's size (%v) and no preprocessor_config.json beside it does; copy the one of the model there", m.Path, m.Input)
+	switch {
+	case h == 0 && w == 0:
+		if h = m.Set.Size; h == 0 {
+			h = m.Crop
 		}
+		if w = h; h == 0 {
+			return fmt.Errorf("%s does not fix its input's size (%v) and no preprocessor_config.json beside it does; copy the one of the model there, or give --size", m.Path, m.Input)
+		}
+	case m.Set.Size != 0 && m.Set.Size != h:
+		return fmt.Errorf("%s takes images of %dx%d pixels and no others: leave --size %d away, or export it for that size", m.Path, w, h, m.Set.Size)
 	}
 	if h != w {
 		return fmt.Errorf("%s takes images of %dx%d pixels; only square inputs are supported", m.Path, w, h)
@@ -171,6 +187,9 @@ func (m *Model) findSize() error {
 	const largest = 4096 // a side above this is a damaged file, not a teacher
 	if h > largest {
 		return fmt.Errorf("%s takes images of %dx%d pixels, more than %d a side", m.Path, w, h, largest)
+	}
+	if m.Short != 0 && m.Short < h {
+		return fmt.Errorf("%s takes images of %dx%d pixels, which cannot be cut from one whose short side has %d (--resize, or size in %s)", m.Path, w, h, m.Short, preprocessorFile)
 	}
 	m.Size = h
 	m.Patch = m.findPatch()

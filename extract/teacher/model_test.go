@@ -1,6 +1,8 @@
 package teacher
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +27,7 @@ func copyModel(t *testing.T, names ...string) string {
 
 func read(t *testing.T, path string) *Model {
 	t.Helper()
-	m, err := Read(path)
+	m, err := Read(path, Settings{Size: sizes[filepath.Base(path)]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,12 +106,88 @@ func TestReadErrors(t *testing.T) {
 		"not a size":     {withConfig(`{"crop_size":"large"}`), "does not fix its input's size"},
 		"enormous sides": {withConfig(`{"size":1000000}`), "more than 4096 a side"},
 	} {
-		_, err := Read(c.path)
+		_, err := Read(c.path, Settings{})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) && name != "two means" && !strings.Contains(err.Error(), filepath.Dir(c.path)) {
 			t.Errorf("%s: %v, want %q with the path", name, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: more than one line: %q", name, err)
+		}
+	}
+}
+
+func TestAFileWithTextIsCutToTheImage(t *testing.T) {
+	m := read(t, "testdata/both.onnx")
+	if got := list(m.Outputs); !strings.HasPrefix(got, "image_embeds float32[") || len(m.Outputs) != 1 || strings.Join(m.LeftOut, " ") != "input_ids attention_mask" {
+		t.Errorf("left out %v, kept %s", m.LeftOut, got)
+	}
+	data, err := os.ReadFile("testdata/both.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.bytes) > 2*len(data)/3 {
+		t.Errorf("%d of %d bytes are left, with the text tower's weights", len(m.bytes), len(data))
+	}
+	if sum := sha256.Sum256(data); m.Files[0].SHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("the digest %s is not the file's", m.Files[0].SHA256)
+	}
+}
+
+func TestPreprocessing(t *testing.T) {
+	half := [3]float32{0.5, 0.5, 0.5}
+	for name, c := range map[string]struct {
+		config string
+		set    Settings
+		want   Preprocessing
+		size   int
+	}{
+		"CLIP":       {`{"crop_size": {"height": 32, "width": 32}, "do_center_crop": true, "resample": 3, "size": {"shortest_edge": 32}}`, Settings{}, Preprocessing{Mean: clipMean, Std: clipStd, Crop: 32}, 32},
+		"DINOv2":     {`{"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 40}}`, Settings{}, Preprocessing{Mean: clipMean, Std: clipStd, Crop: 32, Short: 40}, 32},
+		"SigLIP":     {`{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 3, "size": {"height": 32, "width": 32}}`, Settings{}, Preprocessing{Mean: half, Std: half, Crop: 32, Stretch: true}, 32},
+		"raw pixels": {`{"do_normalize": false, "size": 32}`, Settings{}, Preprocessing{Std: [3]float32{1, 1, 1}, Crop: 32, Stretch: true}, 32},
+		"flags":      {`{"size": 32, "resample": 2}`, Settings{Size: 48, Mean: &half, Std: &half, Resize: "64"}, Preprocessing{Mean: half, Std: half, Crop: 32, Short: 64, From: "as given"}, 48},
+		"no file":    {``, Settings{Size: 40, Resize: Stretch}, Preprocessing{Mean: clipMean, Std: clipStd, Stretch: true}, 40},
+	} {
+		path := copyModel(t, "open_shapes.onnx")
+		if config := filepath.Join(filepath.Dir(path), preprocessorFile); c.config != "" {
+			if err := os.WriteFile(config, []byte(c.config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if c.want.From == "" {
+				c.want.From = config
+			}
+		}
+		m, err := Read(path, c.set)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if m.Preprocessing != c.want || m.Size != c.size {
+			t.Errorf("%s: size %d, %+v", name, m.Size, m.Preprocessing)
+		}
+		m.Close()
+	}
+	for config, want := range map[string]string{
+		`{"size": 32, "resample": 2}`:                       "resample 2 is not bicubic",
+		`{"size": 32, "do_rescale": false}`:                 "do_rescale is false",
+		`{"size": {"shortest_edge": 24}, "crop_size": 32}`:  "",
+		`{"size": {"shortest_edge": 64}, "crop_size": "x"}`: "",
+	} {
+		path := copyModel(t, "open_shapes.onnx")
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), preprocessorFile), []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(path, Settings{}); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gives %v", config, err)
+		}
+	}
+	for want, set := range map[string]Settings{
+		"cannot be cut from one whose short side has 16":  {Resize: "16"},
+		"takes images of 32x32 pixels and no others":      {Size: 64},
+		"--resize wide is neither stretch nor the short ": {Resize: "wide"},
+	} {
+		if _, err := Read("testdata/tower.onnx", set); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v gives %v", set, err)
 		}
 	}
 }
@@ -172,7 +250,7 @@ func TestInspect(t *testing.T) {
 
 // Hostile files must give an error or a model, never a panic or a huge allocation.
 func FuzzParseONNX(f *testing.F) {
-	for _, name := range []string{"overflow.onnx", "external.onnx", "pooled.onnx", "openclip.onnx"} {
+	for _, name := range []string{"overflow.onnx", "external.onnx", "pooled.onnx", "openclip.onnx", "timm_siglip.onnx", "both.onnx"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -184,7 +262,12 @@ func FuzzParseONNX(f *testing.F) {
 		if err != nil {
 			return
 		}
-		m := &Model{graph: g, Size: 224, Outputs: g.outputs}
+		m := &Model{graph: g, Size: 224, Outputs: g.outputs, bytes: data}
+		if err := m.cut(); err != nil {
+			t.Errorf("the cut graph is none: %v", err)
+		}
+		defer m.Close()
+		data = m.bytes
 		m.findPatch()
 		for _, f := range m.Features() {
 			if f.edit != nil {

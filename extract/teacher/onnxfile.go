@@ -24,6 +24,7 @@ type onnxNode struct {
 	outputs []string
 	attrs   [][]byte // AttributeProto messages, read on demand
 	raw     []byte   // the whole NodeProto
+	graphs  bool     // an attribute holds a graph
 }
 
 type onnxTensor struct {
@@ -178,7 +179,7 @@ func (p *parser) parseNode(b []byte, depth int) error {
 			n.op, err = p.text(f.bytes)
 		case 5:
 			n.attrs = append(n.attrs, f.bytes)
-			err = p.parseAttribute(f.bytes, depth)
+			err = p.parseAttribute(f.bytes, depth, &n)
 		}
 		return err
 	})
@@ -195,7 +196,7 @@ func (p *parser) parseNode(b []byte, depth int) error {
 }
 
 // parseAttribute follows an AttributeProto's tensors and graphs, which may refer to external data.
-func (p *parser) parseAttribute(b []byte, depth int) error {
+func (p *parser) parseAttribute(b []byte, depth int, n *onnxNode) error {
 	return fields(b, func(num protowire.Number, f field) error {
 		if f.bytes == nil {
 			return nil
@@ -205,6 +206,7 @@ func (p *parser) parseAttribute(b []byte, depth int) error {
 			_, err := p.parseTensor(f.bytes)
 			return err
 		case 6, 11: // g, graphs
+			n.graphs = true
 			return p.parseGraph(f.bytes, depth+1)
 		}
 		return nil

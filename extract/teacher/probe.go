@@ -17,6 +17,7 @@ const probeEnv = "MVP_TEACHER_PROBE"
 
 type probeRequest struct {
 	Model, Feature string
+	Set            Settings
 	Options        Options
 }
 
@@ -39,7 +40,7 @@ func probe(request string) error {
 	if err := json.Unmarshal([]byte(request), &r); err != nil {
 		return fmt.Errorf("%s: %w", probeEnv, err)
 	}
-	m, err := Read(r.Model)
+	m, err := Read(r.Model, r.Set)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func Choose(ctx context.Context, log *slog.Logger, m *Model, f Feature, o Option
 	for i, p := range able {
 		if i < len(able)-1 {
 			o.Provider = p.name
-			if err := tryInChild(ctx, probeRequest{m.Path, f.Name, o}); err != nil {
+			if err := tryInChild(ctx, probeRequest{m.Path, f.Name, m.Set, o}); err != nil {
 				if ctx.Err() != nil {
 					return "", ctx.Err()
 				}

@@ -70,6 +70,12 @@ func (s *Session) compile(p provider) error {
 	if err := options.SetLogSeverityLevel(ort.LoggingLevelFatal); err != nil {
 		return err
 	}
+	if s.model.graph.hasHalf() {
+		// onnxruntime 1.24 and 1.32 crash on some float16 graphs in the optimizations beyond these (open_clip's, with its casts).
+		if err := options.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableExtended); err != nil {
+			return err
+		}
+	}
 	if len(s.model.Files) > 1 {
 		folder, err := filepath.Abs(filepath.Dir(s.model.Path))
 		if err != nil {

@@ -34,6 +34,9 @@ type Policy struct {
 	Hue        float64 `json:"hue,omitempty"`
 
 	Seed uint64 `json:"seed"`
+
+	ShortEdge int  `json:"short_edge,omitempty"` // of center: what the short side becomes before the crop, 0 for the crop's side
+	Stretch   bool `json:"stretch,omitempty"`    // of center: the whole image becomes square, nothing is cropped
 }
 
 // NewCenter is the policy of CLIP's preprocessing.
@@ -55,6 +58,9 @@ type View struct {
 
 // Validate refuses a policy that cannot be drawn from.
 func (p Policy) Validate() error {
+	if p.ShortEdge < 0 || (p.ShortEdge != 0 || p.Stretch) && p.Name != Center || p.ShortEdge != 0 && p.Stretch {
+		return fmt.Errorf("short edge %d, stretched %v: only %s has one of them", p.ShortEdge, p.Stretch, Center)
+	}
 	switch p.Name {
 	case Center:
 		return nil
@@ -175,8 +181,9 @@ func (p Policy) Render(dst []uint8, img *Image, v View, size int) error {
 		return fmt.Errorf("crop %dx%d at %d,%d lies outside the image of %dx%d", v.W, v.H, v.X, v.Y, img.W, img.H)
 	}
 	box := source{img.Pix, 3 * img.W, int(v.X), int(v.Y), int(v.W), int(v.H)}
-	if p.Name == Center {
-		w, h := shortSide(img.W, img.H, size)
+	if p.Name == Center && !p.Stretch {
+		edge := max(p.ShortEdge, size)
+		w, h := shortSide(img.W, img.H, edge)
 		resize(dst, size, size, box, w, h, middle(w, size), middle(h, size))
 	} else {
 		resize(dst, size, size, box, size, size, 0, 0)

@@ -306,3 +306,43 @@ var (
 	goldenView = [4]int32{29, 25, 460, 350}
 	goldenFlip = false
 )
+
+func TestCenterOfAnotherScale(t *testing.T) {
+	img := &Image{W: 90, H: 60, Pix: make([]uint8, 3*90*60)}
+	for i := range img.Pix {
+		img.Pix[i] = uint8(i * i / 7)
+	}
+	render := func(p Policy, size int) []uint8 {
+		dst := make([]uint8, 3*size*size)
+		if err := p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), size); err != nil {
+			t.Fatal(err)
+		}
+		return dst
+	}
+	// The middle 32 of 48 pixels are the middle of what is cut for 48.
+	large, small := render(NewCenter(), 48), render(Policy{Name: Center, ShortEdge: 48}, 32)
+	for y := range 32 {
+		if row := large[3*(48*(y+8)+8):][:3*32]; !bytes.Equal(small[3*32*y:][:3*32], row) {
+			t.Fatalf("row %d is another", y)
+		}
+	}
+	// Stretching is what a random crop of the whole image does.
+	whole := View{W: int32(img.W), H: int32(img.H)}
+	want := make([]uint8, 3*32*32)
+	if err := NewRRC(1, 0).Render(want, img, whole, 32); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(render(Policy{Name: Center, Stretch: true}, 32), want) {
+		t.Error("a stretched view is another than the whole image's")
+	}
+	for _, p := range []Policy{{Name: Center, ShortEdge: -1}, {Name: Center, ShortEdge: 48, Stretch: true}} {
+		if p.Validate() == nil {
+			t.Errorf("%+v passes", p)
+		}
+	}
+	if p := NewRRC(0.2, 1); p.Validate() != nil {
+		t.Error("rrc")
+	} else if p.Stretch = true; p.Validate() == nil {
+		t.Error("a stretched random crop passes")
+	}
+}

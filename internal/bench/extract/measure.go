@@ -59,7 +59,7 @@ func (b *bench) measure(ctx context.Context, s setting) (result, error) {
 
 // bare runs the model alone on noise: rates of single calls, and the features per token of the first call.
 func (b *bench) bare(s setting) (rates []float64, features [][]float32, err error) {
-	m, err := teacher.Read(b.model)
+	m, err := teacher.Read(b.model, teacher.Settings{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,191 @@
+// C = epilogue(op(A)·op(B)) in tiles of TILE_ROWS x PANEL, each finished while it is in the first-level cache.
+//
+// One operand's panels stay in a thread's second-level cache, a block of them at a time, while the other's stream past. Where A can
+// be read as it lies, B, the weight, stays. Else A, which must be turned or widened, is packed once: A stays, and B is packed for all
+// threads before; or, for a weight gradient with fewer rows than columns, the other way round.
+
+#include "tile.h"
+#include "pack.h"
+
+typedef struct {
+  void *c, *aux;
+  const float *bias, *residual, *keep;
+  float *colsum;
+  matrix a, b; // columns of a are C's rows
+  int64_t m, n, per;
+  int type, type_c, epilogue, accumulate;
+} gemm_job;
+
+// p: C, A, B, Bias, Aux, Residual, Keep, ColSum, room; n: m, n, k, transA, transB, type, C's type, epilogue, accumulate, rows per
+// factor, bytes of a block that stays in cache
+static gemm_job gemm_of(void **p, const int64_t *n) {
+  int pairs = multiplies_pairs(n[5]);
+  return (gemm_job){
+    .c = p[0], .aux = p[4], .bias = p[3], .residual = p[5], .keep = p[6], .colsum = p[7],
+    .a = {p[1], n[3] ? n[0] : n[2], n[2], n[0], n[5], pairs, !n[3]}, .b = {p[2], n[4] ? n[2] : n[1], n[2], n[1], n[5], pairs, n[4]},
+    .m = n[0], .n = n[1], .per = n[9], .type = n[5], .type_c = n[6], .epilogue = n[7], .accumulate = n[8]};
+}
+
+// gemm_plan is how the work lies: what stays, what is packed for all, and the room that it takes, in floats. k is cut into parts of
+// at most MOST_UNITS, so that panels of both operands fit the caches; tiles wait for the next part as float32.
+typedef struct {
+  int64_t K, parts, panels_a, panels_b, step; // step: panels of a block
+  int64_t shared, own, waiting;
+  int stays_a;  // A's panels stay, B's stream
+  int packed_a; // A is turned into panels, not read as rows
+  int direct;   // A is read where it lies
+  int ta, tb;   // threads along A's and B's panels
+} gemm_plan;
+
+enum { MOST_UNITS = 800, TILE = TILE_ROWS * PANEL };
+
+static inline int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
+  gemm_plan w = {.K = units(g->a.k, g->a.pairs), .panels_a = ceiling(g->m, TILE_ROWS), .panels_b = ceiling(g->n, PANEL)};
+  w.parts = w.K ? ceiling(w.K, MOST_UNITS) : 1;
+  w.packed_a = !g->a.along;
+  w.direct = !w.packed_a && (g->type == F32 || (g->a.pairs && g->a.k % 2 == 0));
+  w.stays_a = !w.direct && (!w.packed_a || g->m >= g->n);
+  int64_t best = INT64_MAX;
+  for (int ta = 1; ta <= threads; ta++) {
+    int tb = threads / ta;
+    int64_t work = ceiling(w.panels_a, ta) * ceiling(w.panels_b, tb);
+    if (ta * tb == threads && (work < best || (work == best && w.stays_a))) best = work, w.ta = ta, w.tb = tb;
+  }
+  int64_t mine_a = ceiling(w.panels_a, w.ta), mine_b = ceiling(w.panels_b, w.tb), mine = w.stays_a ? mine_a : mine_b;
+  int64_t width = w.stays_a ? TILE_ROWS : PANEL, depth = ceiling(w.K, w.parts), most = budget / (depth * width * 4 + 1);
+  w.step = ceiling(mine, ceiling(mine, most < 1 ? 1 : most)); // blocks of one size
+  if (!w.direct) w.shared = ceiling((w.stays_a ? w.panels_b * PANEL : w.panels_a * TILE_ROWS) * w.K, 16) * 16;
+  w.own = ceiling(w.step * width * depth, 16) * 16;
+  if (w.parts > 1) w.waiting = w.step * (w.stays_a ? mine_b : mine_a) * TILE;
+  return w;
+}
+
+// finish takes the product of some rows and columns from x [rows, PANEL] to C. columns is a constant where it is PANEL.
+static inline __attribute__((always_inline)) void finish(const gemm_job *g, float *x, int64_t i, int64_t rows, int64_t j, const int64_t columns) {
+  float y[PANEL];
+  for (int64_t r = 0; r < rows; r++, x += PANEL) {
+    int64_t at = (i + r) * g->n + j;
+    if (g->bias) for (int64_t c = 0; c < columns; c++) x[c] += g->bias[j + c];
+    switch (g->epilogue) {
+    case 2: // bias+gelu, of Aux as stored
+      save(g->aux, at, x, columns, g->type);
+      load(x, g->aux, at, columns, g->type);
+      for (int64_t c = 0; c < columns; c++) x[c] = gelu(x[c]);
+      break;
+    case 3: // gelu'
+      load(y, g->aux, at, columns, g->type);
+      for (int64_t c = 0; c < columns; c++) x[c] *= gelu_grad(y[c]);
+      break;
+    case 4: { // residual
+      float keep = g->keep ? g->keep[(i + r) / g->per] : 1;
+      for (int64_t c = 0; c < columns; c++) x[c] = g->residual[at + c] + keep * x[c];
+      break;
+    }
+    default:
+      if (g->accumulate) {
+        load(y, g->c, at, columns, g->type_c);
+        for (int64_t c = 0; c < columns; c++) x[c] += y[c];
+      }
+    }
+    save(g->c, at, x, columns, g->type_c);
+  }
+}
+
+// gemm_tile adds a part of k to the tile x of A's panel ia and B's panel ib, and finishes it after the last part.
+static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t depth, int64_t part, float *x, int64_t ia, const float *a,
+    int64_t ar, int64_t ib, const float *b) {
+  int64_t i = ia * TILE_ROWS, j = ib * PANEL, rows = least(g->m - i, TILE_ROWS);
+  f(rows, depth, a, ar, b, x, PANEL, part > 0);
+  if (part + 1 < w->parts) return;
+  if (g->n - j >= PANEL) finish(g, x, i, rows, j, PANEL);
+  else finish(g, x, i, rows, j, g->n - j);
+}
+
+// gemm_rows streams A past B's blocks, the next panel on its way while one is multiplied.
+static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared, float *own, int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
+  tiles *f = tiles_for(w->packed_a, g->a.pairs);
+  float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
+  int64_t ld = g->a.ld >> g->a.pairs; // in units, where A is direct
+  for (int64_t lo = b0; lo < b1; lo += w->step)
+    for (int64_t q = 0; q < w->parts; q++) {
+      int64_t hi = least(lo + w->step, b1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
+      matrix b = part(g->b, k0, depth);
+      pack(PANEL, own, &b, lo * PANEL, least(hi * PANEL, g->n), NULL);
+      for (int64_t i = a0; i < a1; i++)
+        for (int64_t j = 0; j < n; j++) {
+          float *x = w->parts > 1 ? waiting + ((i - a0) * n + j) * TILE : one;
+          if (w->direct) {
+            const float *a = (const float *)g->a.data + i * TILE_ROWS * ld + k0, *next = a + TILE_ROWS * ld;
+            if (i + 2 < a1) for (int64_t r = TILE_ROWS * j / n; r < TILE_ROWS * (j + 1) / n; r++) fetch(next + r * ld, depth * 4);
+            gemm_tile(g, w, f, depth, q, x, i, a, ld, lo + j, own + j * PANEL * depth);
+          } else {
+            const float *a = shared + w->panels_a * TILE_ROWS * k0 + i * TILE_ROWS * depth;
+            if (i + 1 < a1) fetch(a + TILE_ROWS * depth * (n + j) / n, TILE_ROWS * depth * 4 / n);
+            gemm_tile(g, w, f, depth, q, x, i, a, 0, lo + j, own + j * PANEL * depth);
+          }
+        }
+    }
+}
+
+// gemm_columns streams the packed B past A's blocks.
+static void gemm_columns(const gemm_job *g, const gemm_plan *w, const float *shared, float *own, int64_t a0, int64_t a1, int64_t b0, int64_t b1, float *sums) {
+  tiles *f = tiles_for(w->packed_a, g->a.pairs);
+  float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
+  for (int64_t lo = a0; lo < a1; lo += w->step)
+    for (int64_t q = 0; q < w->parts; q++) {
+      int64_t hi = least(lo + w->step, a1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
+      int64_t first = lo * TILE_ROWS, last = least(hi * TILE_ROWS, g->m);
+      matrix a = part(g->a, k0, depth);
+      if (w->packed_a) pack(TILE_ROWS, own, &a, first, last, sums);
+      else for (int64_t r = first; r < last; r++) units_along(own + (r - first) * depth, &a, r, 0, depth);
+      for (int64_t j = b0; j < b1; j++)
+        for (int64_t i = 0; i < n; i++) {
+          const float *b = shared + w->panels_b * PANEL * k0 + j * PANEL * depth;
+          float *x = w->parts > 1 ? waiting + ((j - b0) * n + i) * TILE : one;
+          if (j + 1 < b1) fetch(b + PANEL * depth * (n + i) / n, PANEL * depth * 4 / n);
+          gemm_tile(g, w, f, depth, q, x, lo + i, own + i * TILE_ROWS * depth, depth, j, b);
+        }
+    }
+}
+
+// gemm_shared packs one operand for all threads; this is thread t's share of T.
+static void gemm_shared(const gemm_job *g, const gemm_plan *w, float *shared, int t, int T) {
+  int64_t width = w->stays_a ? PANEL : TILE_ROWS, panels = w->stays_a ? w->panels_b : w->panels_a;
+  int64_t lo = panels * t / T * width, hi = panels * (t + 1) / T * width;
+  for (int64_t q = 0; q < w->parts; q++) {
+    int64_t k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
+    matrix m = part(w->stays_a ? g->b : g->a, k0, depth);
+    pack(width, shared + panels * width * k0 + lo * depth, &m, lo, least(hi, m.columns), w->stays_a ? NULL : g->colsum);
+  }
+}
+
+// p, n as gemm_of. ColSum must be given with a transposed A only.
+static void gemm(void **p, const int64_t *n, const double *_) {
+  gemm_job g = gemm_of(p, n);
+  gemm_plan w = gemm_planned(&g, n[10], omp_get_max_threads());
+#pragma omp parallel
+  {
+    int t = omp_get_thread_num(), T = omp_get_num_threads();
+    float *shared = p[8], *own = shared + w.shared + t * (w.own + w.waiting);
+    if (!w.direct) {
+      gemm_shared(&g, &w, shared, t, T);
+#pragma omp barrier
+    }
+    int ia = t % w.ta, ib = t / w.ta;
+    int64_t a0 = w.panels_a * ia / w.ta, a1 = w.panels_a * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
+    if (w.stays_a) gemm_columns(&g, &w, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
+    else gemm_rows(&g, &w, shared, own, a0, a1, b0, b1);
+  }
+}
+
+// p: result (int64), then as gemm: the bytes of room that it needs.
+static void gemm_room(void **p, const int64_t *n, const double *_) {
+  void *q[10] = {0};
+  gemm_job g = gemm_of(q, n);
+  int threads = omp_get_max_threads();
+  gemm_plan w = gemm_planned(&g, n[10], threads);
+  *(int64_t *)p[0] = (w.shared + threads * (w.own + w.waiting)) * 4;
+}

@@ -1,0 +1,12 @@
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c,prefer-vector-width=512")
+#include <immintrin.h>
+#define TABLE mvp_avx512bf16
+#define VECTOR_BYTES 64 // one register
+#define TILE_ROWS 14 // of accumulators that fit the register file
+#define PAIRS // bfloat16 is multiplied in pairs
+#include "common.h"
+#include "ops.h"
+#include "attention.h"
+#include "train.h"
+#include "gemm.h"
+#include "table.h"

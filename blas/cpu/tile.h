@@ -1,0 +1,96 @@
+// The product of two panels in registers: the heart of every matrix product and of attention.
+//
+// A unit is what one multiply-add takes along k: one float32, or a pair of bfloat16 where the processor multiplies pairs.
+// B is packed, PANEL columns wide: [K][PANEL] units. A's panel is either rows of units, stride ar, or packed as B is:
+// [K][TILE_ROWS]. The sum over k of one element runs in one register in order, so that no blocking changes a bit.
+
+enum { PANEL = 2 * LANES };
+
+static inline __attribute__((always_inline)) vec multiply_add(vec sum, const float *x, vec b, const int pairs) {
+#ifdef PAIRS
+  if (pairs) return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(*x), (__m512bh)b);
+#endif
+  return sum + *x * b;
+}
+
+// multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut. Its loads of A
+// cost one address register for three rows.
+static inline __attribute__((always_inline)) void multiply(const int rows, const int packed, const int pairs, int64_t K, const float *a,
+    int64_t ar, const float *b, float *c, int64_t ldc, int more) {
+  enum { UNROLL = 4, AHEAD = 512 / PANEL * PANEL };
+  vec sum[TILE_ROWS][2] = {};
+  if (more) {
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
+      sum[r][0] = *(const vec *)(c + r * ldc);
+      sum[r][1] = *(const vec *)(c + r * ldc + LANES);
+    }
+  }
+  const float *q[(TILE_ROWS + 2) / 3];
+  for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] = a + 3 * i * ar;
+#define STEP(u)                                                                                                    \
+  {                                                                                                                \
+    vec b0 = *(const vec *)(b + (u) * PANEL), b1 = *(const vec *)(b + (u) * PANEL + LANES);                            \
+    __builtin_prefetch(b + (u) * PANEL + AHEAD);                                                                       \
+    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + AHEAD);                                              \
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
+      const float *x = packed ? a + (u) * TILE_ROWS + r : q[r / 3] + (r % 3) * ar + (u);                               \
+      sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \
+      sum[r][1] = multiply_add(sum[r][1], x, b1, pairs);                                                               \
+    }                                                                                                                  \
+  }
+#define ADVANCE(u)                                                                                                 \
+  {                                                                                                                \
+    b += (u) * PANEL, a += (u) * TILE_ROWS;                                                                            \
+    _Pragma("GCC unroll 16") for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] += u;                                  \
+  }
+  int64_t p = 0;
+  for (; p + UNROLL <= K; p += UNROLL) {
+    _Pragma("GCC unroll 4") for (int u = 0; u < UNROLL; u++) STEP(u)
+    ADVANCE(UNROLL)
+  }
+  for (; p < K; p++) {
+    STEP(0)
+    ADVANCE(1)
+  }
+#undef STEP
+#undef ADVANCE
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; r++) {
+    *(vec *)(c + r * ldc) = sum[r][0];
+    *(vec *)(c + r * ldc + LANES) = sum[r][1];
+  }
+}
+
+// TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, more); break;
+#define TILES(name, layout_, kind)                                                                                         \
+  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more) { \
+    enum { layout = layout_, pairs_ = kind };                                                                              \
+    switch (rows) {                                                                                                        \
+      ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)    \
+    }                                                                                                                      \
+  }
+typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more);
+TILES(tiles_rows, 0, 0)
+TILES(tiles_packed, 1, 0)
+#ifdef PAIRS
+TILES(tiles_rows_pairs, 0, 1)
+TILES(tiles_packed_pairs, 1, 1)
+#endif
+
+// tiles_for is the function for type t, A packed or as rows.
+static inline tiles *tiles_for(int packed, int pairs) {
+#ifdef PAIRS
+  if (pairs) return packed ? tiles_packed_pairs : tiles_rows_pairs;
+#endif
+  return packed ? tiles_packed : tiles_rows;
+}
+
+// multiplies_pairs says whether products of type t take two numbers per unit.
+static inline int multiplies_pairs(int64_t t) {
+#ifdef PAIRS
+  return t == BF16;
+#else
+  return 0;
+#endif
+}
