@@ -105,10 +105,15 @@ func (m *Model) blockForward(i int, next blas.Tensor) {
 		Bias: b.fc2B, Residual: b.mid, Keep: m.keepOf(i, 1), RowsPer: m.rowsPer(next)})
 }
 
-// lossForward predicts the targets at the loss's rows and adds the loss.
-func (m *Model) lossForward() {
+// head predicts the targets at the loss's rows.
+func (m *Model) head() {
 	m.dev.Gemm(blas.Gemm{Label: "head", C: m.pred, A: m.hn, B: m.weight("target_head.weight"), TransB: true,
 		Epilogue: blas.AddBias, Bias: m.value("target_head.bias")})
+}
+
+// lossForward predicts the targets at the loss's rows and adds the loss.
+func (m *Model) lossForward() {
+	m.head()
 	if m.Loss.Kind == "smooth_l1" {
 		m.dev.SmoothL1Loss(blas.SmoothL1Loss{Loss: m.loss, Pred: m.pred, Target: m.target, Beta: m.Loss.Beta, Scale: m.lossScale()})
 		return

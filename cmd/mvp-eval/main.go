@@ -1,0 +1,64 @@
+// mvp-eval measures what a student has learned.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"mvptargets/blas"
+	"mvptargets/blas/cpu"
+	"mvptargets/blas/ref"
+	"mvptargets/internal/cli"
+	"mvptargets/shards/view"
+)
+
+func main() {
+	cli.Main("mvp-eval", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	return cli.Dispatch(ctx, "mvp-eval", "Measures what a student has learned.", libraries, args, []cli.Command{
+		{Name: "probe", Summary: "a linear classifier on frozen features, layer by layer", Run: func(ctx context.Context, args []string) error { return runProbe(ctx, args, out) }},
+	})
+}
+
+func libraries() []string {
+	d := view.NewDecoder()
+	return []string{d.Family() + " " + d.Version()}
+}
+
+// computeFlags are the flags of whatever runs a student.
+type computeFlags struct {
+	device, dtype  *string
+	threads, batch *int
+}
+
+func newComputeFlags(f *cli.FlagSet) computeFlags {
+	return computeFlags{
+		device:  f.Enum("device", "auto", []string{"auto", "cpu", "ref"}, "what computes; auto is cpu"),
+		dtype:   f.Enum("dtype", "f32", []string{"f32", "bf16"}, "arithmetic of the encoder"),
+		threads: f.Int("threads", 0, "`threads` of the device; 0: one per core"),
+		batch:   f.Int("batch", 64, "`images` per micro-batch"),
+	}
+}
+
+// open gives the device and the type to compute in.
+func (c computeFlags) open() (blas.Device, blas.DType, error) {
+	const maxBatch = 4096
+	if *c.batch < 1 || *c.batch > maxBatch {
+		return nil, 0, cli.Usagef("--batch %d is not within 1..%d", *c.batch, maxBatch)
+	}
+	if *c.threads < 0 {
+		return nil, 0, cli.Usagef("--threads %d is negative", *c.threads)
+	}
+	dtype, err := blas.ParseDType(*c.dtype)
+	if err != nil {
+		return nil, 0, err
+	}
+	if *c.device == "ref" {
+		return ref.New(), dtype, nil
+	}
+	dev, err := cpu.New(cpu.Options{Threads: *c.threads})
+	return dev, dtype, err
+}
