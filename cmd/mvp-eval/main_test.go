@@ -90,7 +90,7 @@ func world(t *testing.T) string {
 		t.Fatal(err)
 	}
 	job := student.Job{Recipe: recipe, Targets: "store", Images: "images", Run: "run", Log: slog.New(slog.DiscardHandler)}
-	if err := student.Train(context.Background(), ref.New(), job); err != nil {
+	if _, err := student.Train(context.Background(), ref.New(), job); err != nil {
 		t.Fatal(err)
 	}
 	return dir
