@@ -89,7 +89,7 @@ func world(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job := student.Job{Recipe: recipe, Targets: "store", Images: "images", Run: "run", Log: slog.New(slog.DiscardHandler)}
+	job := student.Job{Recipe: recipe, Targets: "store", Images: "images", Run: "run", Keep: 1, Log: slog.New(slog.DiscardHandler)}
 	if _, err := student.Train(context.Background(), ref.New(), job); err != nil {
 		t.Fatal(err)
 	}
