@@ -36,11 +36,11 @@ def center(path, side):
 
 
 def rows(store):
-    """(key, digest, patches, class token) of every row of a store, with pyarrow alone."""
+    """(key, digest, patches, class token or nothing) of every row of a store, with pyarrow alone."""
     for path in sorted((store / "shards").glob("*.arrow")):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem, f"{path} is not named by its digest"
         for row in pyarrow.ipc.open_file(path).read_all().to_pylist():
-            yield row["key"], row["image_sha256"], np.array(row["patches"], np.float32), np.array(row["cls"], np.float32)
+            yield row["key"], row["image_sha256"], np.array(row["patches"], np.float32), np.array(row.get("cls", ()), np.float32)
 
 
 def cosine(a, b):
