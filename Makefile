@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda build test race bench-step lint clean
+.PHONY: help deps deps-cuda build test race bench-step bench-store lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,10 @@ race: ## run the tests of the pure Go packages under the race detector
 bench-step: ## time the student's training step on this processor, float32 and bf16
 	$(GO) run ./internal/bench/step --dtype f32
 	$(GO) run ./internal/bench/step --dtype bf16
+
+bench-store: ## time reading a target store on one core, beside pyarrow (in build/venv, which CI makes), and writing one
+	mkdir -p build
+	$(GO) run ./internal/bench/store --python build/venv/bin/python --json build/bench-store.json
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }

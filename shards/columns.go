@@ -132,6 +132,7 @@ func (c *columns) record(m *Manifest) *arrowfile.Record {
 	node(int64(len(c.jitter)), 0, nil, bytesOf(c.jitter))
 	node(n, c.labelValid.zeros, c.labelValid.validity(), bytesOf(c.label))
 	node(n, 0, nil)
+	r.Noisy = append(r.Noisy, len(r.Buffers)+1)
 	if m.Producer.Encoding == EncodingI8 {
 		node(int64(len(c.ints)), 0, nil, bytesOf(c.ints))
 		node(n, 0, nil)
@@ -141,6 +142,7 @@ func (c *columns) record(m *Manifest) *arrowfile.Record {
 	}
 	if m.CLS {
 		node(n, 0, nil)
+		r.Noisy = append(r.Noisy, len(r.Buffers)+1)
 		node(int64(len(c.cls)), 0, nil, bytesOf(c.cls))
 	}
 	return r

@@ -47,9 +47,9 @@ func (m Manifest) Encode(r *Row, patches, cls []float32) Encoded {
 	return out
 }
 
-// quantize rounds x to multiples of the scale that it returns, and says what cosine is left. For features of crest factor c, their
+// quantizePlain is the twin of quantize: it rounds x to multiples of the scale that it returns, and says what cosine is left. For features of crest factor c, their
 // greatest magnitude over their root mean square, 1 - cosine is about c²/(24·127²): 0.9999 for a crest of 6.
-func quantize(q []int8, x []float32) (scale float32, cosine float64) {
+func quantizePlain(q []int8, x []float32) (scale float32, cosine float64) {
 	most := float32(0)
 	for _, v := range x {
 		most = max(most, max(v, -v)) // a NaN stays one

@@ -67,6 +67,40 @@ func TestDequantizeEqualsPlain(t *testing.T) {
 	}
 }
 
+func TestQuantizeEqualsPlain(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	for trial := range 2000 {
+		n := []int{8, 64, 512, 768, 5}[trial%5]
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64() * math.Pow(10, float64(trial%9-4)))
+		}
+		switch trial % 11 {
+		case 0:
+			x[r.IntN(n)] = float32(math.NaN())
+		case 1:
+			x[r.IntN(n)] = float32(math.Inf(-1))
+		case 2:
+			clear(x)
+		case 3: // ties
+			for i := range x {
+				x[i] = float32(r.IntN(255)-127) / 2
+			}
+			x[0] = 127
+		case 4: // subnormal numbers
+			for i := range x {
+				x[i] = math.Float32frombits(r.Uint32() & 0x807fffff)
+			}
+		}
+		fast, plain := make([]int8, n), make([]int8, n)
+		s, c := quantize(fast, x)
+		sp, cp := quantizePlain(plain, x)
+		if same := s == sp || s != s && sp != sp; !same || !slices.Equal(fast, plain) || math.Abs(c-cp) > 1e-12 {
+			t.Fatalf("trial %d: scale %g, want %g; cosine %g, want %g; %v, want %v", trial, s, sp, c, cp, fast, plain)
+		}
+	}
+}
+
 // gaussian draws features as a teacher's look: normal numbers of a scale per patch, some of a patch's numbers much greater.
 func gaussian(r *rand.Rand, patches, dim int, outlier float64) []float32 {
 	x := make([]float32, patches*dim)

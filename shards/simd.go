@@ -29,7 +29,52 @@ __attribute__((target("avx2,f16c"))) static int f16_8(uint16_t *dst, const float
 	}
 	return _mm_testz_si128(bad, bad);
 }
+
+// The greatest magnitude of n numbers, n a multiple of 8; NaN if one is.
+__attribute__((target("avx2,f16c"))) static float most8(const float *x, int64_t n) {
+	const __m256 sign = _mm256_set1_ps(-0.0f);
+	__m256 most = _mm256_setzero_ps(), nan = _mm256_setzero_ps();
+	for (int64_t i = 0; i < n; i += 8) {
+		__m256 v = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i));
+		most = _mm256_max_ps(most, v);
+		nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+	}
+	if (_mm256_movemask_ps(nan)) return __builtin_nanf("");
+	float lane[8], m = 0;
+	_mm256_storeu_ps(lane, most);
+	for (int i = 0; i < 8; i++) m = lane[i] > m ? lane[i] : m;
+	return m;
+}
+
+// q is x/scale rounded, within ±127; sums are those of q², q·x and x².
+__attribute__((target("avx2,f16c"))) static void quantize8(int8_t *q, const float *x, int64_t n, float scale, double *sums) {
+	const __m256 s = _mm256_set1_ps(scale), top = _mm256_set1_ps(127), bottom = _mm256_set1_ps(-127);
+	__m256d qq = _mm256_setzero_pd(), qx = qq, xx = qq;
+	for (int64_t i = 0; i < n; i += 8) {
+		__m256 v = _mm256_loadu_ps(x + i);
+		__m256 r = _mm256_round_ps(_mm256_div_ps(v, s), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+		r = _mm256_max_ps(bottom, _mm256_min_ps(top, r));
+		__m256i w = _mm256_cvtps_epi32(r);
+		__m128i h = _mm_packs_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+		_mm_storel_epi64((__m128i *)(q + i), _mm_packs_epi16(h, h));
+		for (int k = 0; k < 2; k++) {
+			__m256d a = _mm256_cvtps_pd(k ? _mm256_extractf128_ps(r, 1) : _mm256_castps256_ps128(r));
+			__m256d b = _mm256_cvtps_pd(k ? _mm256_extractf128_ps(v, 1) : _mm256_castps256_ps128(v));
+			qq = _mm256_add_pd(qq, _mm256_mul_pd(a, a));
+			qx = _mm256_add_pd(qx, _mm256_mul_pd(a, b));
+			xx = _mm256_add_pd(xx, _mm256_mul_pd(b, b));
+		}
+	}
+	double lane[4];
+	__m256d all[3] = {qq, qx, xx};
+	for (int k = 0; k < 3; k++) {
+		_mm256_storeu_pd(lane, all[k]);
+		sums[k] = lane[0] + lane[1] + lane[2] + lane[3];
+	}
+}
 #else
+static float most8(const float *x, int64_t n) { return 0; }
+static void quantize8(int8_t *q, const float *x, int64_t n, float scale, double *sums) {}
 static int have_f16c(void) { return 0; }
 static void dequantize8(uint16_t *dst, const int8_t *q, int64_t n, float scale) {}
 static int f16_8(uint16_t *dst, const float *src, int64_t n) { return 0; }
@@ -41,7 +86,10 @@ static void dequantize(uint16_t *dst, const int8_t *q, const float *scale, int64
 */
 import "C"
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 var haveF16C = C.have_f16c() != 0
 
@@ -57,6 +105,24 @@ func dequantize(dst []uint16, q []int8, scale []float32) {
 	}
 	C.dequantize((*C.uint16_t)(unsafe.Pointer(&dst[:len(q)][0])), (*C.int8_t)(unsafe.Pointer(&q[0])), (*C.float)(unsafe.Pointer(&scale[0])),
 		C.int64_t(len(scale)), C.int64_t(dim))
+}
+
+// quantize is quantizePlain eight numbers at a time; only its sums are added in another order.
+func quantize(q []int8, x []float32) (scale float32, cosine float64) {
+	n := len(x)
+	if !haveF16C || n == 0 || n%8 != 0 {
+		return quantizePlain(q, x)
+	}
+	px := (*C.float)(unsafe.Pointer(&x[0]))
+	most := float32(C.most8(px, C.int64_t(n)))
+	scale = most / 127
+	if scale == 0 || !(most <= math.MaxFloat32) {
+		clear(q)
+		return scale, 1
+	}
+	var sums [3]C.double
+	C.quantize8((*C.int8_t)(unsafe.Pointer(&q[:n][0])), px, C.int64_t(n), C.float(scale), &sums[0])
+	return scale, float64(sums[1]) / math.Sqrt(float64(sums[0]*sums[2]))
 }
 
 // F16FromF32 rounds src to float16 (nearest, ties to even, subnormals kept) and says whether all of the results are finite.

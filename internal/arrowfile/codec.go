@@ -7,9 +7,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Features look random to a matcher: what zstd can gain on them is the skew of their bytes, by Huffman coding. So the
-// fastest matcher is chosen and told to code literals even where it finds no matches. Frames carry no checksum: the digest
-// that a store keeps of each message covers them.
+// For buffers that are not noisy the fastest matcher is good enough: they are small beside features. Frames carry no checksum: the
+// digest that a store keeps of each message covers them.
 var encoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
 		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
@@ -33,6 +32,14 @@ func compress(dst, src []byte) []byte { return encoder().EncodeAll(src, dst) }
 
 // decompress fills dst with the content of the frames in src, which must be as long as dst.
 func decompress(dst, src []byte) error {
+	if len(dst) > 0 && decodeLiterals(dst, src) {
+		return nil
+	}
+	return decompressAny(dst, src)
+}
+
+// decompressAny is decompress by the zstd package.
+func decompressAny(dst, src []byte) error {
 	out, err := decoder().DecodeAll(src, dst[:0:len(dst)])
 	if err != nil {
 		return fmt.Errorf("zstd: %w", err)

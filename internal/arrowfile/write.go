@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	flatbuffers "github.com/google/flatbuffers/go"
@@ -26,6 +27,7 @@ type Record struct {
 	Rows    int
 	Nodes   []Node
 	Buffers [][]byte
+	Noisy   []int // numbers of the buffers in which nothing repeats, only some bytes are more frequent; ascending
 }
 
 // Message is an encoded message: Head is the prefix and the padded metadata, Body the padded buffers.
@@ -40,7 +42,11 @@ func (m *Message) Encode(r *Record) {
 	spans := make([]span, len(r.Buffers))
 	for i, src := range r.Buffers {
 		spans[i].offset = int64(len(m.Body))
-		m.Body = appendBuffer(m.Body, src)
+		code := compress
+		if slices.Contains(r.Noisy, i) {
+			code = compressLiterals
+		}
+		m.Body = appendBuffer(m.Body, src, code)
 		spans[i].length = int64(len(m.Body)) - spans[i].offset
 		m.Body = append(m.Body, make([]byte, align(len(m.Body))-len(m.Body))...)
 	}
@@ -51,13 +57,13 @@ func (m *Message) Encode(r *Record) {
 }
 
 // appendBuffer appends src in the compressed form of the format, or as it is where that is shorter.
-func appendBuffer(dst, src []byte) []byte {
+func appendBuffer(dst, src []byte, code func(dst, src []byte) []byte) []byte {
 	if len(src) == 0 {
 		return dst
 	}
 	start := len(dst)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(src)))
-	dst = compress(dst, src)
+	dst = code(dst, src)
 	if len(dst)-start < 8+len(src) {
 		return dst
 	}
