@@ -59,6 +59,8 @@ type Model struct {
 	dxR, lowR, dhR, duR, dattR         blas.Tensor // the same at the loss's rows, [R, ..]
 
 	hyper, state, sumsq blas.Tensor
+	figures             blas.Tensor // state and loss, read back together
+	programs            programs
 }
 
 // alloc reserves a tensor that the model owns.
@@ -145,7 +147,7 @@ func (m *Model) newTail() {
 		return
 	}
 	m.pred, m.dpred = m.alloc("prediction", m.Compute, r, m.TargetDim), m.alloc("d prediction", m.Compute, r, m.TargetDim)
-	m.stats, m.loss = m.alloc("loss stats", master, r, 3), m.alloc("loss", master, 1)
+	m.stats = m.alloc("loss stats", master, r, 3)
 	m.dx, m.low = m.alloc("dx", master, rows, d), m.alloc("dx in compute precision", m.Compute, rows, d)
 	m.dh, m.datt = m.alloc("dh", m.Compute, rows, d), m.alloc("d attention", m.Compute, rows, d)
 	m.dqkv, m.du = m.alloc("dqkv", m.Compute, rows, 3*d), m.alloc("du", m.Compute, rows, hidden)
@@ -154,7 +156,9 @@ func (m *Model) newTail() {
 	if m.RelPos {
 		m.dRelBias = m.alloc("d relative position bias", master, m.Heads, m.Tokens(), m.Tokens())
 	}
-	m.hyper, m.state = m.alloc("hyper-parameters", master, blas.HyperLen), m.alloc("optimizer state", master, blas.StateLen)
+	m.hyper = m.alloc("hyper-parameters", master, blas.HyperLen)
+	m.figures = m.alloc("optimizer state and loss", master, blas.StateLen+1)
+	m.state, m.loss = m.figures.Slice(0, blas.StateLen), m.figures.Slice(blas.StateLen, blas.StateLen+1)
 	m.sumsq = m.alloc("squared gradient norm", master, 1)
 }
 

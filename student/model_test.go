@@ -10,6 +10,8 @@ import (
 
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
+	"mvptargets/blas/cuda"
+	"mvptargets/blas/cuda/emulator"
 	"mvptargets/blas/ref"
 )
 
@@ -52,7 +54,7 @@ func goldenModel(t *testing.T, compute blas.DType) (*Model, golden) {
 
 func goldenModelOn(t *testing.T, dev blas.Device, compute blas.DType) (*Model, golden) {
 	t.Helper()
-	g, targets := readGolden(t)
+	g, _ := readGolden(t)
 	config := Config{ImageSize: 16, PatchSize: 4, Width: 24, Depth: 3, Heads: 3, MLPRatio: 4, LayerScale: 0.1, AbsPos: true, RelPos: true, TargetDim: 10}
 	const batch, masked = 2, 5
 	m := NewModel(dev, config, Options{Compute: compute, Batch: batch, LossRows: masked, DropPath: true, Loss: Loss{Kind: "cosine"}}, 1)
@@ -65,7 +67,16 @@ func goldenModelOn(t *testing.T, dev blas.Device, compute blas.DType) (*Model, g
 			blas.Set(m.dev, m.value(p.Name), v)
 		}
 	}
-	b := &Batch{N: batch, Targets: targets}
+	m.Upload(goldenBatch(t))
+	m.Refresh()
+	return m, g
+}
+
+// goldenBatch is the batch of make_golden.py.
+func goldenBatch(t *testing.T) *Batch {
+	t.Helper()
+	g, targets := readGolden(t)
+	b := &Batch{N: 2, Targets: targets}
 	for i, v := range g["mask"] {
 		b.Mask = append(b.Mask, uint8(v))
 		if v != 0 {
@@ -78,9 +89,7 @@ func goldenModelOn(t *testing.T, dev blas.Device, compute blas.DType) (*Model, g
 	for _, v := range g["keep"] {
 		b.Keep = append(b.Keep, float32(v))
 	}
-	m.Upload(b)
-	m.Refresh()
-	return m, g
+	return b
 }
 
 // relative is the largest difference between got and want over want's largest element.
@@ -101,6 +110,18 @@ func get(t *testing.T, m *Model, x blas.Tensor) []float64 {
 	return v
 }
 
+// gpu is the CUDA device on the emulated GPU.
+func gpu(t *testing.T) (*cuda.Device, *emulator.Device) {
+	t.Helper()
+	steer := emulator.Use(t)
+	dev, err := cuda.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return dev, steer
+}
+
 // Float64 leaves only the different order of sums; float32 rounds each stored value, 6e-8, over some 40 operations, and sums in
 // float32 on the processor. Bfloat16 rounds by 4e-3 wherever a product begins or ends; gradients of this small, steep model
 // are compared by their direction there.
@@ -110,11 +131,12 @@ func TestModelEqualsPyTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer processor.Close()
+	card, _ := gpu(t)
 	for _, c := range []struct {
 		dev       blas.Device
 		compute   blas.DType
 		tolerance float64
-	}{{ref.New(), blas.F64, 1e-10}, {ref.New(), blas.F32, 2e-5}, {processor, blas.F32, 2e-5}} {
+	}{{ref.New(), blas.F64, 1e-10}, {ref.New(), blas.F32, 2e-5}, {processor, blas.F32, 2e-5}, {card, blas.F32, 2e-5}} {
 		t.Run(c.dev.Info().Name+" "+c.compute.String(), func(t *testing.T) {
 			m, g := goldenModelOn(t, c.dev, c.compute)
 			defer m.Close()
@@ -144,7 +166,8 @@ func TestBF16GradientsPointWherePyTorchsDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer processor.Close()
-	for _, dev := range []blas.Device{ref.New(), processor} {
+	card, _ := gpu(t)
+	for _, dev := range []blas.Device{ref.New(), processor, card} {
 		m, g := goldenModelOn(t, dev, blas.BF16)
 		defer m.Close()
 		m.BeginStep()

@@ -40,28 +40,53 @@ func (m *Model) uploadFloats(dst blas.Tensor, v []float32) {
 	m.dev.Upload(dst, blas.Bytes(wide))
 }
 
+// programs are the parts of a step that no upload interrupts, recorded at their first use.
+type programs struct {
+	begin, micro, end blas.Program
+	endOf             Optimizer // whose constants end has
+}
+
+func (m *Model) run(p *blas.Program, name string, issue func()) {
+	if *p == nil {
+		*p = m.dev.Record(name, issue)
+	}
+	(*p).Run()
+}
+
 // BeginStep clears the gradients and the loss.
 func (m *Model) BeginStep() {
-	m.dev.Zero(m.Params.Grad)
-	m.dev.Zero(m.loss)
-	if m.RelPos {
-		m.dev.Zero(m.dRelBias)
-	}
+	m.run(&m.programs.begin, "begin step", func() {
+		m.dev.Zero(m.Params.Grad)
+		m.dev.Zero(m.loss)
+		if m.RelPos {
+			m.dev.Zero(m.dRelBias)
+		}
+	})
 }
 
 // MicroStep runs forward and backward on the uploaded micro-batch, adding to loss and gradients.
 func (m *Model) MicroStep() {
-	m.forward()
-	m.lossForward()
-	m.backward()
+	m.run(&m.programs.micro, "micro-batch", func() {
+		m.forward()
+		m.lossForward()
+		m.backward()
+	})
 }
 
 // EndStep completes the gradients of what Refresh had folded, clips, and updates the parameters with learning rate lr and weight
 // decay wd. A step whose gradient is not finite changes nothing but the count of skipped steps.
 func (m *Model) EndStep(o Optimizer, lr, wd float64) {
+	m.uploadFloats(m.hyper, []float32{blas.HyperLR: float32(lr), blas.HyperWeightDecay: float32(wd)})
+	if o != m.programs.endOf {
+		m.programs.end, m.programs.endOf = nil, o
+	}
+	m.run(&m.programs.end, "end step", func() { m.update(o) })
+}
+
+// update is EndStep after its upload.
+func (m *Model) update(o Optimizer) {
 	m.finishGradients()
 	p := m.Params
-	m.uploadFloats(m.hyper, []float32{blas.HyperLR: float32(lr), blas.HyperWeightDecay: float32(wd)})
 	m.dev.SumSquares(blas.SumSquares{Out: m.sumsq, X: p.Grad})
 	m.dev.PrepareStep(blas.PrepareStep{State: m.state, SumSq: m.sumsq, MaxNorm: o.MaxNorm})
 	a := blas.AdamW{Param: p.Value, Grad: p.Grad, M: p.M, V: p.V, Bounds: p.bounds, Factors: p.factors,
@@ -103,15 +128,11 @@ type StepResult struct {
 
 // Result waits for the step and reads its figures: the one synchronization of a step.
 func (m *Model) Result() (StepResult, error) {
-	state, err := blas.Get(m.dev, m.state)
+	v, err := blas.Get(m.dev, m.figures)
 	if err != nil {
 		return StepResult{}, err
 	}
-	loss, err := blas.Get(m.dev, m.loss)
-	if err != nil {
-		return StepResult{}, err
-	}
-	return StepResult{Loss: loss[0], Norm: state[blas.StateNorm], Applied: int(state[blas.StateSteps]), Skipped: int(state[blas.StateSkipped])}, nil
+	return StepResult{Loss: v[blas.StateLen], Norm: v[blas.StateNorm], Applied: int(v[blas.StateSteps]), Skipped: int(v[blas.StateSkipped])}, nil
 }
 
 // Encode runs the encoder without a mask on the uploaded pixels; Features then reads any layer. For models built with LossRows 0.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"mvptargets/blas"
@@ -99,11 +100,12 @@ func newTrainer(dev blas.Device, j Job) (*trainer, error) {
 	t.perEpoch, t.micros = t.loader.StepsPerEpoch(), r.Train.Batch/r.Train.MicroBatch
 	t.schedule = r.Schedule(t.perEpoch)
 	t.optimizer = Optimizer{Beta1: r.Optimizer.Betas[0], Beta2: r.Optimizer.Betas[1], Eps: r.Optimizer.Eps, MaxNorm: r.Optimizer.ClipNorm}
-	t.model = NewModel(dev, r.Config(manifest.Dim), Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count,
-		DropPath: r.Model.DropPath > 0, Loss: Loss{Kind: r.Loss.Kind, Beta: r.Loss.Beta}, MicroN: t.micros}, r.Train.Seed)
+	options := Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count,
+		DropPath: r.Model.DropPath > 0, Loss: Loss{Kind: r.Loss.Kind, Beta: r.Loss.Beta}, MicroN: t.micros}
+	t.model = NewModel(dev, r.Config(manifest.Dim), options, r.Train.Seed)
 	if err := dev.Sync(); err != nil { // its memory could not be had
 		t.close()
-		return nil, fmt.Errorf("%w: set a smaller train.micro_batch", err)
+		return nil, fmt.Errorf("the model on %s: %w", dev.Info().Name, noRoom(err, r.Config(manifest.Dim), options, r.Train.Batch))
 	}
 	return t, nil
 }
@@ -150,7 +152,7 @@ func (t *trainer) run(ctx context.Context, feed *Feed) error {
 		case errors.As(err, new(*dataError)):
 			return t.saveAnd(err)
 		case err != nil:
-			return err
+			return t.failed(err)
 		}
 		t.done++
 		bar.Add(int64(t.Recipe.Train.Batch))
@@ -175,6 +177,15 @@ func (t *trainer) run(ctx context.Context, feed *Feed) error {
 // stopped saves and says where a signal came.
 func (t *trainer) stopped() error {
 	return t.saveAnd(fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total))
+}
+
+// failed names the checkpoint that a run whose device failed goes on from.
+func (t *trainer) failed(err error) error {
+	if t.saved == 0 {
+		return fmt.Errorf("step %d: %w; no checkpoint was written yet", t.done+1, err)
+	}
+	newest := filepath.Join(t.Run, checkpointDir, fmt.Sprintf(checkpointName, t.saved))
+	return fmt.Errorf("step %d: %w; the newest checkpoint is %s: --resume continues from it", t.done+1, err, newest)
 }
 
 // dataError is a failure to load: the run can be continued when it is mended.

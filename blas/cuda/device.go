@@ -39,6 +39,7 @@ type Device struct {
 	lost      error  // the context is gone: nothing runs any more
 	last      string // operation issued last
 	capturing bool   // into a graph
+	held      int    // bytes of tensors
 }
 
 type options struct{ sync, graph, search, tf32 bool }
@@ -200,17 +201,13 @@ func (d *Device) Alloc(name string, t blas.DType, shape ...int) blas.Tensor {
 	}
 	m := &memory{name: name, size: n}
 	d.live[m] = struct{}{}
-	held := len(d.live)
 	d.op("alloc "+name, func() error {
 		p, err := d.reserve(n, name)
 		if err != nil {
-			var c *callError
-			if errors.As(err, &c) && c.code == C.CUDA_ERROR_OUT_OF_MEMORY {
-				return fmt.Errorf("%w, %d tensors held", err, held-1)
-			}
 			return err
 		}
 		m.p = p
+		d.held += n
 		return d.check(C.call_cuMemsetD8Async(d.libs.cuda, p, 0, C.size_t(max(n, 1)), d.compute), "cuMemsetD8Async")
 	})
 	return blas.NewTensor(m, t, shape...)
@@ -229,31 +226,31 @@ func (d *Device) reserve(n int, name string) (p C.CUdeviceptr, err error) {
 	if c := (*callError)(nil); errors.As(err, &c) && c.code == C.CUDA_ERROR_OUT_OF_MEMORY {
 		var available, total C.size_t
 		C.call_cuMemGetInfo_v2(d.libs.cuda, &available, &total)
-		return 0, &MemoryError{Name: name, Want: n, Free: int(available), Total: int(total), cause: err}
+		return 0, &MemoryError{Name: name, Want: n, Free: int(available), Total: int(total), Held: d.held, cause: err}
 	}
 	return p, err
 }
 
 // MemoryError says that the GPU has no room for a tensor.
 type MemoryError struct {
-	Name              string
-	Want, Free, Total int // bytes
-	cause             error
+	Name                    string
+	Want, Free, Total, Held int // bytes; Held by tensors
+	cause                   error
 }
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("%v: %s needs %s, %s of %s are free", e.cause, e.Name, sizeText(e.Want), sizeText(e.Free), sizeText(e.Total))
+	return fmt.Sprintf("%v: %s needs %s, %s of %s are free, tensors hold %s", e.cause, e.Name, sizeText(e.Want), sizeText(e.Free), sizeText(e.Total), sizeText(e.Held))
 }
 
 // Unwrap is the driver's error.
 func (e *MemoryError) Unwrap() error { return e.cause }
 
-// Room is what the device can give in all.
-func (e *MemoryError) Room() int { return e.Total }
+// Room is what the device can give tensors in all.
+func (e *MemoryError) Room() int { return e.Free + e.Held }
 
 func sizeText(bytes int) string {
 	if bytes < 1<<30 {
-		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+		return fmt.Sprintf("%.3g MiB", float64(bytes)/(1<<20))
 	}
 	return fmt.Sprintf("%.2f GiB", float64(bytes)/(1<<30))
 }
@@ -279,7 +276,9 @@ func (d *Device) Free(t blas.Tensor) {
 	delete(d.live, m)
 	d.op("free "+m.name, func() error {
 		p := m.p
-		m.p = 0
+		if m.p = 0; p != 0 {
+			d.held -= m.size
+		}
 		return d.giveBack(p)
 	})
 }

@@ -32,6 +32,18 @@ func (d *Device) Download(dst []byte, src blas.Tensor) error {
 	return err
 }
 
+// Record implements blas.Device: while On, a program's operations are issued one by one.
+func (d *Device) Record(name string, issue func()) blas.Program {
+	inner := d.Device.Record(name, issue)
+	return blas.Replay(func() {
+		if d.On {
+			issue()
+			return
+		}
+		inner.Run()
+	})
+}
+
 // Zero implements blas.Device.
 func (d *Device) Zero(t blas.Tensor) {
 	d.time("zero", blas.Cost{Bytes: int64(t.Bytes())}, func() { d.Device.Zero(t) })

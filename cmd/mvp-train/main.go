@@ -7,15 +7,14 @@ import (
 	"os"
 	"time"
 
-	"mvptargets/blas"
 	"mvptargets/blas/cpu"
-	"mvptargets/blas/ref"
 	"mvptargets/internal/cli"
 	"mvptargets/shards/view"
 	"mvptargets/student"
 )
 
 const synopsis = `--recipe R.toml --targets STORE --images SRC --out RUN [flags]
+       mvp-train devices
 
 Trains a student on stored targets. The student's pixels are rendered from the images again, view by view as the teacher saw them.
 RUN receives recipe.toml, metrics.jsonl, TensorBoard events and checkpoints.`
@@ -29,6 +28,9 @@ func (s *settings) String() string     { return "" }
 func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "devices" {
+		return devices(args[1:])
+	}
 	f := cli.Flags("mvp-train", synopsis)
 	f.Libraries = libraries
 	recipe := f.String("recipe", "", "the recipe, a TOML `file`")
@@ -43,7 +45,7 @@ func run(ctx context.Context, args []string) error {
 	f.Var(&j.SaveEvery, "save-every", "write a checkpoint after so many steps or so much `time`, such as 500 or 15m")
 	f.IntVar(&j.Keep, "keep", 2, "`checkpoints` that stay, the newest")
 	f.IntVar(&j.Milestones, "milestones", 0, "keep a checkpoint of every so many `epochs` besides; 0: none")
-	device := f.Enum("device", "auto", []string{"auto", "cpu", "ref"}, "what computes; auto is cpu")
+	device := f.Enum("device", "auto", []string{"auto", "cpu", "cuda", "ref"}, "what computes; auto is cuda where there is a GPU for it, else cpu")
 	steps := f.Int("profile", 0, "measure so many `steps`, print a table per operation, and write nothing")
 	threads := f.Int("threads", 0, "`threads` of the device; 0: one per core")
 	if err := f.Parse(args); err != nil {
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	j.Log = f.Logger()
-	dev, err := open(*device, *threads)
+	dev, err := open(*device, *threads, j.Log)
 	if err != nil {
 		return err
 	}
@@ -92,11 +94,4 @@ func libraries() []string {
 	}
 	defer dev.Close()
 	return append(lines, "cpu: "+dev.Info().Detail)
-}
-
-func open(device string, threads int) (blas.Device, error) {
-	if device == "ref" {
-		return ref.New(), nil
-	}
-	return cpu.New(cpu.Options{Threads: threads})
 }

@@ -116,7 +116,7 @@ func TestWrongUsage(t *testing.T) {
 	j.with("--keep", "0").fails(2, "--keep must be at least 1")
 	j.with("more").fails(2, `unexpected argument "more"`)
 	j.with("--save-every", "soon").fails(2, "--save-every", "500", "15m")
-	j.with("--device", "gpu").fails(2, "auto, cpu, ref")
+	j.with("--device", "gpu").fails(2, "auto, cpu, cuda, ref")
 	j.with("--recpie", "x").fails(2, "did you mean --recipe?")
 	j.with("--set", "optimizer.lrr=1").fails(1, "unknown key optimizer.lrr, did you mean optimizer.lr?")
 	j.recipe = filepath.Join(t.TempDir(), "bad.toml")

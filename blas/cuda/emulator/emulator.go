@@ -8,13 +8,13 @@ package emulator
 #include <stdlib.h>
 typedef long (*count_fn)(const char *);
 typedef void (*fail_fn)(const char *, long, int);
-typedef void (*size_fn)(size_t);
+typedef size_t (*size_fn)(size_t);
 typedef long (*left_fn)(void);
 typedef void (*reset_fn)(void);
 typedef void (*decline_fn)(int);
 static long call_count(void *f, const char *s) { return ((count_fn)f)(s); }
 static void call_fail(void *f, const char *s, long n, int e) { ((fail_fn)f)(s, n, e); }
-static void call_size(void *f, size_t n) { ((size_fn)f)(n); }
+static size_t call_size(void *f, size_t n) { return ((size_fn)f)(n); }
 static long call_left(void *f) { return ((left_fn)f)(); }
 static void call_reset(void *f) { ((reset_fn)f)(); }
 static void call_decline(void *f, int e) { ((decline_fn)f)(e); }
@@ -40,7 +40,7 @@ import (
 
 // Device steers the emulated device of this process. One test at a time uses it.
 type Device struct {
-	count, fail, capacity, left, reset, decline unsafe.Pointer
+	count, fail, capacity, room, left, reset, decline unsafe.Pointer
 }
 
 // Use builds the libraries, unless this very source was built before, points the environment at them, and resets the device's counts
@@ -76,7 +76,7 @@ func open(dir string) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{}
-	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity,
+	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity, "emulator_room": &d.room,
 		"emulator_left": &d.left, "emulator_reset": &d.reset}); err != nil {
 		return nil, err
 	}
@@ -97,8 +97,11 @@ func (d *Device) Fail(call string, nth, code int) {
 	C.call_fail(d.fail, s, C.long(nth), C.int(code))
 }
 
-// Capacity sets the device's memory in bytes.
-func (d *Device) Capacity(bytes int) { C.call_size(d.capacity, C.size_t(bytes)) }
+// Capacity sets the device's memory in bytes, if that is not 0, and returns it.
+func (d *Device) Capacity(bytes int) int { return int(C.call_size(d.capacity, C.size_t(bytes))) }
+
+// Room is the device's free memory in bytes.
+func (d *Device) Room() int { return int(C.call_left(d.room)) }
 
 // Decline lets cuBLASLt's heuristic find nothing for an epilogue; 0 ends that.
 func (d *Device) Decline(epilogue int) { C.call_decline(d.decline, C.int(epilogue)) }

@@ -105,12 +105,19 @@ const std::string &why() { return reason; }
 extern "C" {
 long emulator_count(const char *call) { return counts[call]; }
 void emulator_fail(const char *call, long nth, int with) { faults[call] = {nth, with}; }
-void emulator_capacity(size_t bytes) { set_capacity(bytes); }
+size_t emulator_capacity(size_t bytes) {
+	if (bytes) set_capacity(bytes);
+	return capacity();
+}
+long emulator_room() { return room(); }
 long emulator_left() { return allocations() + streams.size() + events.size() + modules.size() + graphs.size() + execs.size() + retained; }
 void emulator_reset() {
 	counts.clear(), faults.clear();
 	code = 0, reason = "";
-	capturing = 0;
+	capturing = retained = 0;
+	// What a device that was lost could not give back.
+	streams.clear(), events.clear(), modules.clear(), graphs.clear(), execs.clear();
+	release_all();
 	set_capacity(size_t(2) << 30);
 }
 void emulator_issue(CUstream s, void (*work)(void *), void *with) { issue(s, [=] { work(with); }); }

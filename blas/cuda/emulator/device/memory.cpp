@@ -174,6 +174,11 @@ bool pinned(const void *p, size_t bytes) {
 size_t room() { return total - held; }
 size_t capacity() { return total; }
 void set_capacity(size_t bytes) { total = bytes; }
+void release_all() {
+	for (size_t i = 1; i < all.size(); i++)
+		if (all[i].live) release(all[i].start);
+	while (!pins.empty()) unpin(pins.begin()->first);
+}
 size_t allocations() {
 	size_t n = pins.size();
 	for (const Allocation &a : all) n += a.live;

@@ -20,6 +20,7 @@ bool pinned(const void *p, size_t bytes);
 size_t room();      // free bytes
 size_t capacity();  // of the device
 void set_capacity(size_t bytes);
+void release_all();
 size_t allocations();  // live, device and pinned
 
 }  // namespace emulated
