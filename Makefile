@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda build test race bench-step bench-store lint clean
+.PHONY: help deps deps-cuda build test race bench-step bench-store lint soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ bench-step: ## time the student's training step on this processor, float32 and b
 bench-store: ## time reading a target store on one core, beside pyarrow (in build/venv, which CI makes), and writing one
 	mkdir -p build
 	$(GO) run ./internal/bench/store --python build/venv/bin/python --json build/bench-store.json
+
+soak: ## the crash tests of mvp-extract at five times their usual length
+	MVP_SOAK=5 $(GO) test -count=1 -timeout 60m -v -run 'Killed|Signal|FullDisk' ./cmd/mvp-extract
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "not gofmt'ed: $$out"; exit 1; }

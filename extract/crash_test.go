@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -57,48 +56,6 @@ func worker(t *testing.T, c Config) *exec.Cmd {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	return cmd
-}
-
-// storeRows are the rows of a store that may not exist yet.
-func storeRows(t *testing.T, dir string) map[string][]byte {
-	t.Helper()
-	if _, err := os.Stat(filepath.Join(dir, "store.json")); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return rows(t, dir)
-}
-
-func TestKilledAtAnyMomentNothingHalfDoneStays(t *testing.T) {
-	images := pictures(t, 300)
-	c := config(t, images)
-	c.Policy, c.Views, c.ShardBytes = view.NewRRC(0.2, 3), 2, 20_000 // two dozen rows
-	started := time.Now()
-	extract(t, c)
-	whole := time.Since(started)
-	want := rows(t, c.Store)
-
-	c.Store = filepath.Join(t.TempDir(), "store")
-	most := 30
-	if testing.Short() {
-		most = 5
-	}
-	kills, before := 0, 0
-	for kills < most && before < len(want) {
-		cmd := worker(t, c)
-		time.Sleep(time.Duration(rand.Int64N(int64(whole) / 3)))
-		cmd.Process.Kill()
-		if cmd.Wait() != nil {
-			kills++
-		}
-		got := storeRows(t, c.Store)
-		if len(got) < before {
-			t.Fatalf("after kill %d the store has %d rows, before it had %d", kills, len(got), before)
-		}
-		before = len(got)
-	}
-	t.Logf("%d kills, then %d of %d rows were there", kills, before, len(want))
-	extract(t, c)
-	sameRows(t, rows(t, c.Store), want)
 }
 
 func TestATermSignalPublishesWhatIsDone(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"mvptargets/extract/teacher"
@@ -93,6 +94,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	err := r.prepare(ctx)
 	if err == nil && len(r.tasks) > 0 {
 		err = r.compute(ctx)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("%w; what was published stays: make room and run the same command again", err)
 	}
 	if r.store != nil {
 		r.sum.RowBytes = rowBytes(r.store)
@@ -184,7 +188,9 @@ func (r *run) compute(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go r.watchLease(ctx, cancel)
+	if r.lease != nil { // not in a store of one's own
+		go r.watchLease(ctx, cancel)
+	}
 	var m meter
 	views := 0
 	for i := range r.tasks {

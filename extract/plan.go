@@ -36,6 +36,7 @@ type EncodedSize struct {
 const (
 	planSeconds = 10
 	planBytes   = 1 << 30
+	planViews   = 128 // for the size in encodings that were not asked for
 )
 
 // MakePlan finds out what Run would do without touching the store: a sample of the images, the first in the order of work, goes
@@ -99,6 +100,17 @@ func (r *run) measure(ctx context.Context, p *Plan, m shards.Manifest, tasks []t
 	}
 	p.Rate, p.Sample = float64(s.Views)/s.Seconds, s.Views
 	p.Sizes = []EncodedSize{{m.Producer.Encoding, s.RowBytes}}
+	for _, encoding := range shards.Encodings() {
+		if encoding == m.Producer.Encoding {
+			continue
+		}
+		other := m
+		other.Producer.Encoding = encoding
+		if s, err = r.trial(ctx, other, firstViews(tasks, min(s.Views, planViews))); err != nil {
+			return err
+		}
+		p.Sizes = append(p.Sizes, EncodedSize{encoding, s.RowBytes})
+	}
 	return nil
 }
 

@@ -54,6 +54,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
 	f.IntVar(&c.Loaders, "loaders", 0, "`threads` that read and decode images; 0: one per core")
 	part := f.String("part", "0/1", "do only part `i/n` of the images, i from 0")
+	f.Int64Var(&c.ShardBytes, "shard-bytes", 256<<20, "`size` that a shard is published at: a killed worker loses at most this much")
 	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
 	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
 	plan := f.Bool("plan", false, "say what there is to do, how large the store will be and how long it takes, and stop")
@@ -189,6 +190,8 @@ func check(c extract.Config) error {
 		return cli.Usagef("--views %d is not within 1..%d", c.Views, maxViews)
 	case c.Views > 1 && c.Policy.Name == view.Center:
 		return cli.Usagef("--views %d of --view center would all be the same; use --view rrc", c.Views)
+	case c.ShardBytes < 1:
+		return cli.Usagef("--shard-bytes %d is not positive", c.ShardBytes)
 	case c.Threads < 0 || c.Loaders < 0:
 		return cli.Usagef("--threads and --loaders must not be negative")
 	case !(c.MaxRejectFraction >= 0 && c.MaxRejectFraction <= 1):
