@@ -45,7 +45,7 @@ func room(path string) string {
 	if !ok {
 		return ""
 	}
-	if strings.HasPrefix(rest, "internal/bench/") { // programs, like cmd: they may use anything
+	if strings.HasPrefix(rest, "internal/bench/") || strings.HasPrefix(rest, "internal/checks/") { // programs, like cmd: they may use anything
 		return "cmd"
 	}
 	first, _, _ := strings.Cut(rest, "/")
