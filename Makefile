@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda build test race bench-step bench-store lint soak clean
+.PHONY: help deps deps-cuda deps-gpu build test race bench-step bench-store lint soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ deps: ## bring the pinned shared libraries into .deps/ (no root needed)
 
 deps-cuda: ## bring NVIDIA's compiler and matrix products for the GPU into .deps/ (550 MB; no root, no GPU needed)
 	$(PYTHON) scripts/deps.py cuda
+
+deps-gpu: ## bring onnxruntime for NVIDIA GPUs and what it needs into .deps/, to run a teacher there (1.6 GB; no root, no GPU needed)
+	$(PYTHON) scripts/deps.py teacher-gpu cuda-nvrtc cuda-cublas
 
 build: ## build every package, and the programs into bin/
 	$(GO) build ./...

@@ -39,6 +39,7 @@ type Config struct {
 	Precision string
 	Encoding  string // one of shards.Encodings, "" for the first
 	Batch     int
+	GPU       teacher.GPU
 	Threads   int // of the model, 0: one per core
 	Loaders   int // goroutines that read, decode and render, 0: one per core
 	Part      Part

@@ -144,7 +144,7 @@ func (r *run) openSession(ctx context.Context) error {
 	if r.session != nil {
 		return nil
 	}
-	o := teacher.Options{Provider: r.Provider, Precision: r.Precision, Batch: r.Batch, Threads: r.Threads}
+	o := teacher.Options{Provider: r.Provider, Precision: r.Precision, Batch: r.Batch, Threads: r.Threads, GPU: r.GPU}
 	if o.Provider == teacher.Auto {
 		chosen, err := teacher.Choose(ctx, r.Log, r.model, r.feature, o)
 		if err != nil {

@@ -4,7 +4,8 @@
     python3 scripts/deps.py [--dir .deps] [NAME...]
 
 Without names: what every machine can use. The group cuda (name it, or one of its members) is for NVIDIA GPUs: a machine that
-trains on one needs cuda-nvrtc and cuda-cublas; cuda-ptxas, cuda-runtime and cuda-crt serve the tests of the kernels.
+trains on one needs cuda-nvrtc and cuda-cublas; cuda-ptxas, cuda-runtime and cuda-crt serve the tests of the kernels. The group
+teacher-gpu, with cuda-nvrtc and cuda-cublas, is for running a teacher on an NVIDIA GPU (`make deps-gpu`).
 
 Wheels are pinned by version and SHA-256 and fetched with pip, which any CPython 3.8+ on linux/amd64 can do: the wheel's
 own Python tag does not matter, since only its shared libraries are used. libturbojpeg comes from the Debian or Ubuntu
@@ -97,6 +98,56 @@ WHEELS = {
         "from": "nvidia/cu13/",
         "keep": ("include/*",),
         "group": "cuda",
+    },
+    "onnxruntime-gpu": {
+        "about": "onnxruntime 1.31.1 with its CUDA 13 and TensorRT providers (260 MB)",
+        "requirement": "onnxruntime-gpu==1.31.1",
+        "sha256": "e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6",
+        "python": "3.11",
+        "platform": "manylinux_2_28_x86_64",
+        "from": "onnxruntime/capi/",
+        "keep": ("libonnxruntime*.so*",),
+        "group": "teacher-gpu",
+    },
+    "cuda-cudart": {
+        "about": "the CUDA 13.0 runtime (2 MB)",
+        "requirement": "nvidia-cuda-runtime==13.0.96",
+        "sha256": "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        "python": "3.11",
+        "platform": "manylinux2014_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("lib/libcudart.so*",),
+        "group": "teacher-gpu",
+    },
+    "cuda-blas": {
+        "about": "cuBLAS 13.1 itself, from the wheel of cuda-cublas (420 MB)",
+        "requirement": "nvidia-cublas==13.1.1.3",
+        "sha256": "37936a16db8fe4ac1f065c2139360608a543a09275cb1a1af612e08cfa065436",
+        "python": "3.11",
+        "platform": "manylinux_2_27_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("lib/libcublas.so*",),
+        "group": "teacher-gpu",
+    },
+    "cuda-curand": {
+        "about": "cuRAND 10.4 (60 MB)",
+        "requirement": "nvidia-curand==10.4.0.35",
+        "sha256": "1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc",
+        "python": "3.11",
+        "platform": "manylinux_2_27_x86_64",
+        "from": "nvidia/cu13/",
+        "keep": ("lib/libcurand.so*",),
+        "group": "teacher-gpu",
+    },
+    "cuda-cudnn": {
+        "about": "cuDNN 9.20 for CUDA 13 (370 MB)",
+        "requirement": "nvidia-cudnn-cu13==9.20.0.48",
+        "sha256": "0c45dd8eeb50b603f07995b1b300c62ffe6a1980482b82b3bcf94a4ca9d49304",
+        "python": "3.11",
+        "platform": "manylinux_2_27_x86_64",
+        "from": "nvidia/cudnn/",
+        "keep": ("lib/libcudnn*.so*",),
+        "group": "teacher-gpu",
     },
 }
 TURBOJPEG = "turbojpeg"

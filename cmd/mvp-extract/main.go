@@ -50,6 +50,9 @@ func run(ctx context.Context, args []string) error {
 	provider := f.Enum("provider", teacher.Auto, teacher.Providers(), "what runs the teacher")
 	encoding := f.Enum("encoding", shards.EncodingF16, shards.Encodings(), "how features are stored: float16, or int8 with a scale per patch, half as large")
 	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
+	f.IntVar(&c.GPU.Device, "gpu-device", 0, "`number` of the card, for cuda and tensorrt")
+	f.IntVar(&c.GPU.MemoryMiB, "gpu-memory", 0, "`MiB` of the card's memory that cuda and tensorrt may use; 0: no bound")
+	f.StringVar(&c.GPU.Cache, "engine-cache", "", "`folder` that tensorrt keeps its compiled engines in; without it the user's cache folder")
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
 	f.IntVar(&c.Loaders, "loaders", 0, "`threads` that read and decode images; 0: one per core")
@@ -192,6 +195,8 @@ func check(c extract.Config) error {
 		return cli.Usagef("--views %d of --view center would all be the same; use --view rrc", c.Views)
 	case c.ShardBytes < 1:
 		return cli.Usagef("--shard-bytes %d is not positive", c.ShardBytes)
+	case c.GPU.Device < 0 || c.GPU.MemoryMiB < 0 || c.GPU.MemoryMiB > 1<<24:
+		return cli.Usagef("--gpu-device %d and --gpu-memory %d must not be negative, nor absurd", c.GPU.Device, c.GPU.MemoryMiB)
 	case c.Threads < 0 || c.Loaders < 0:
 		return cli.Usagef("--threads and --loaders must not be negative")
 	case !(c.MaxRejectFraction >= 0 && c.MaxRejectFraction <= 1):

@@ -16,7 +16,9 @@ type Batch struct {
 	out        *ort.Tensor[float32]
 	pixels     region // float32 or float16 [Batch, 3, Size, Size], as the model takes it
 	features   region // float32 [Batch, Tokens, Dim]
-	pixelRow   int    // numbers per image
+	inputs     [1]ort.Value
+	outputs    [1]ort.Value
+	pixelRow   int // numbers per image
 	featureRow int
 }
 
@@ -40,6 +42,7 @@ func (b *Batch) allocate() (err error) {
 		return err
 	}
 	b.out, err = ort.NewTensor(ort.NewShape(int64(n), int64(b.s.Tokens), int64(b.s.Dim)), b.features.float32s())
+	b.inputs[0], b.outputs[0] = b.in, b.out
 	return err
 }
 

@@ -2,6 +2,8 @@ package teacher
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -14,18 +16,36 @@ import (
 // onnxruntime_go asks for API 24, so any release from 1.24 on will do.
 const libraryRemedy = "run `make deps`, or point MVP_ONNXRUNTIME to a libonnxruntime.so of 1.24 or later"
 
+// cpuLibrary and gpuLibraryName are what the builds are called in messages.
+const cpuLibrary, gpuLibraryName = "onnxruntime", "onnxruntime for GPUs"
+
 // library describes where a build of onnxruntime is looked for, below .deps by the name of its wheel.
-func library(wheels ...string) dynlib.Spec {
+func library(wheel, remedy string) dynlib.Spec {
 	spec := dynlib.Spec{
-		Name:    "onnxruntime",
+		Name:    cpuLibrary,
 		Sonames: []string{"libonnxruntime.so.1", "libonnxruntime.so"},
 		Env:     "MVP_ONNXRUNTIME",
-		Remedy:  libraryRemedy,
+		Globs:   []string{wheel + "/libonnxruntime.so*"},
+		Remedy:  remedy,
 	}
-	for _, w := range wheels {
-		spec.Globs = append(spec.Globs, w+"/libonnxruntime.so*")
+	if wheel == gpuWheel {
+		spec.Name = gpuLibraryName
 	}
 	return spec
+}
+
+// find looks for a build. One for GPUs has the provider beside it; without, the loader may have given the other build, which has the
+// same name.
+func find(spec dynlib.Spec) (string, error) {
+	path, err := spec.Find()
+	if err != nil || spec.Name != gpuLibraryName {
+		return path, err
+	}
+	const provider = "libonnxruntime_providers_cuda.so"
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), provider)); err != nil {
+		return "", fmt.Errorf("%s not found: %s has no %s beside it; %s", spec.Name, path, provider, spec.Remedy)
+	}
+	return path, nil
 }
 
 var loaded struct {
@@ -35,7 +55,7 @@ var loaded struct {
 
 // load opens an onnxruntime for the rest of the process's life.
 func load(spec dynlib.Spec) error {
-	path, err := spec.Find()
+	path, err := find(spec)
 	if err != nil {
 		return err
 	}
@@ -59,11 +79,17 @@ func load(spec dynlib.Spec) error {
 	return nil
 }
 
-// Libraries says which onnxruntime would be used, one line, for --version.
+// Libraries says which onnxruntime would be used, a line for each build, for --version. That for GPUs is named only where it is.
 func Libraries() []string {
-	path, err := library(openvinoWheel).Find()
-	if err != nil {
-		return []string{err.Error()}
+	lines := []string{}
+	for _, spec := range []dynlib.Spec{library(openvinoWheel, libraryRemedy), library(gpuWheel, gpuRemedy)} {
+		path, err := find(spec)
+		switch {
+		case err == nil && (len(lines) == 0 || !strings.HasSuffix(lines[0], " "+path)):
+			lines = append(lines, spec.Name+" "+path)
+		case err != nil && spec.Name == cpuLibrary:
+			lines = append(lines, err.Error())
+		}
 	}
-	return []string{"onnxruntime " + path}
+	return lines
 }

@@ -232,7 +232,7 @@ func TestLayout(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
-	if _, err := library(openvinoWheel).Find(); err != nil {
+	if _, err := library(openvinoWheel, libraryRemedy).Find(); err != nil {
 		t.Skip(err)
 	}
 	var b strings.Builder

@@ -67,7 +67,7 @@ func Choose(ctx context.Context, log *slog.Logger, m *Model, f Feature, o Option
 	var able []provider
 	var reasons []string
 	for _, p := range providers {
-		if err := p.supports(o.Precision); err != nil {
+		if err := p.supports(o.Precision, m.graph.hasHalf()); err != nil {
 			reasons = append(reasons, err.Error())
 			continue
 		}

@@ -11,7 +11,7 @@ import (
 
 func choose(t *testing.T, o Options) (string, string, error) {
 	t.Helper()
-	if _, err := library(openvinoWheel).Find(); err != nil {
+	if _, err := library(openvinoWheel, libraryRemedy).Find(); err != nil {
 		t.Skip(err)
 	}
 	m := read(t, filepath.Join("testdata", "tower.onnx"))
@@ -36,7 +36,7 @@ func TestAutoSaysWhyNot(t *testing.T) {
 	broken := providers
 	defer func() { providers = broken }()
 	// The child has the real table, so a provider that it does not know is one that does not work.
-	providers = append([]provider{{"imaginary", library(openvinoWheel), []string{"f32"}, nil}}, providers...)
+	providers = append([]provider{{"imaginary", library(openvinoWheel, libraryRemedy), []string{"f32"}, false, nil}}, providers...)
 	name, log, err := choose(t, Options{Precision: "f32"})
 	if err != nil || name != "openvino" || !strings.Contains(log, "not imaginary: unknown provider") {
 		t.Errorf("chose %q, %v, and logged %s", name, err, log)

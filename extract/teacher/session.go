@@ -14,6 +14,7 @@ type Options struct {
 	Precision string // one of Precisions
 	Batch     int    // rows per call; a short batch is padded, so that a row's features never depend on how many came with it
 	Threads   int    // of the provider, 0: one per core
+	GPU       GPU
 }
 
 // Session is a model that is ready to run.
@@ -28,6 +29,7 @@ type Session struct {
 	table   [3][256]float32
 
 	halfTable [3][256]uint16 // the same in float16
+	ran       bool           // once; until then the provider may still load something
 }
 
 // Open loads the provider's library and compiles the model. Errors are one line and name the file or library.
@@ -36,7 +38,7 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.supports(o.Precision); err != nil {
+	if err := p.supports(o.Precision, m.graph.hasHalf()); err != nil {
 		return nil, err
 	}
 	if o.Threads <= 0 {
@@ -47,7 +49,7 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 	}
 	s := &Session{Options: o, Feature: f, model: m, table: m.normalization()}
 	s.halfTable = halves(&s.table)
-	if err := keepSignalStack(func() error { return s.compile(p) }); err != nil {
+	if err := keepSignals(func() error { return s.compile(p) }); err != nil {
 		return nil, fmt.Errorf("%s on provider %s: %w", m.Path, p.name, err)
 	}
 	if err := s.findLayout(); err != nil {
@@ -86,8 +88,8 @@ func (s *Session) compile(p provider) error {
 		}
 	}
 	if p.add != nil {
-		if err := p.add(options, s.Options); err != nil {
-			return fmt.Errorf("%w; %s", err, libraryRemedy)
+		if err := p.add(options, s.model, s.Options); err != nil {
+			return err
 		}
 	}
 	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(s.Feature.model(s.model), []string{s.model.Input.Name}, []string{s.Feature.Output.Name}, options)
@@ -116,16 +118,17 @@ func (s *Session) findLayout() error {
 	return err
 }
 
-// measureOutput runs one black image to learn a shape that the graph leaves open.
+// measureOutput runs black images to learn a shape that the graph leaves open. It is a whole batch, so that a provider that compiles
+// for a shape does so once.
 func (s *Session) measureOutput() error {
-	in, pixels, err := s.model.newInput(1)
+	in, pixels, err := s.model.newInput(int64(max(s.Batch, 1)))
 	if err != nil {
 		return err
 	}
 	defer pixels.free()
 	defer in.Destroy()
 	outputs := []ort.Value{nil}
-	if err := s.session.Run([]ort.Value{in}, outputs); err != nil {
+	if err := keepSignals(func() error { return s.session.Run([]ort.Value{in}, outputs) }); err != nil {
 		return fmt.Errorf("run %s: %w", s.model.Path, err)
 	}
 	defer outputs[0].Destroy()
@@ -171,7 +174,15 @@ func (s *Session) Size() int { return s.model.Size }
 
 // Run computes the features of a batch. One call at a time: the provider has all cores already.
 func (s *Session) Run(b *Batch) error {
-	if err := s.session.Run([]ort.Value{b.in}, []ort.Value{b.out}); err != nil {
+	run := func() error { return s.session.Run(b.inputs[:], b.outputs[:]) }
+	var err error
+	if s.ran {
+		err = run()
+	} else {
+		err = keepSignals(run)
+		s.ran = true
+	}
+	if err != nil {
 		return fmt.Errorf("run %s: %w", s.model.Path, err)
 	}
 	return nil

@@ -28,7 +28,7 @@ func open(t *testing.T, name, feature string, o Options) *Session {
 	if _, err := p.library.Find(); err != nil {
 		t.Skip(err)
 	}
-	if err := p.supports(o.Precision); err != nil {
+	if err := p.supports(o.Precision, false); err != nil {
 		t.Skip(err)
 	}
 	m, err := Read(filepath.Join("testdata", name), Settings{Size: sizes[name]})
