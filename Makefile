@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda deps-gpu build test race bench-step bench-store lint soak clean
+.PHONY: help deps deps-cuda deps-gpu build test race bench-step bench-store lint soak clean gpu-check roofline
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,13 @@ test: deps ## run the tests
 
 race: ## run the tests of the pure Go packages under the race detector
 	$(GO) test -race ./blas/... ./internal/... ./shards ./student/...
+
+gpu-check: ## on a machine with an NVIDIA GPU: conformance, parity, times beside PyTorch's, extraction; one report file
+	$(GO) run ./internal/bench/gpucheck --python $(PYTHON)
+
+roofline: ## what a training step takes on an H100 and an A100, computed on paper
+	$(GO) run ./internal/bench/roofline --card h100
+	$(GO) run ./internal/bench/roofline --card a100
 
 bench-step: ## time the student's training step on this processor, float32 and bf16
 	$(GO) run ./internal/bench/step --dtype f32

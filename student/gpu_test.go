@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mvptargets/blas"
+	"mvptargets/blas/cuda"
 	"mvptargets/blas/ref"
 	"mvptargets/student/studenttest"
 )
@@ -63,6 +64,40 @@ func TestTrainsOnTheEmulatedGPUAsOnRef(t *testing.T) {
 		t.Logf("%-26s %d in 17 steps", call, n)
 		if n != 17*want {
 			t.Errorf("%s was called %d times in 17 steps, want %d a step", call, n, want)
+		}
+	}
+}
+
+// The same on the machine's own GPU, where there is one, and the golden model of PyTorch in float32.
+func TestTrainsOnThisGPUAsOnRef(t *testing.T) {
+	if gpus, _, err := cuda.List(); err != nil || len(gpus) == 0 {
+		t.Skip("no GPU: ", err)
+	}
+	card, err := cuda.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer card.Close()
+	exact, g := goldenModelOn(t, card, blas.F32)
+	defer exact.Close()
+	exact.BeginStep()
+	exact.MicroStep()
+	exact.finishGradients()
+	for name, want := range g {
+		if p, ok := strings.CutPrefix(name, "grad."); ok {
+			if e := relative(get(t, exact, exact.grad(p)), want); !(e <= 2e-5) {
+				t.Errorf("gradient of %s differs from PyTorch's by %.2g", p, e)
+			}
+		}
+	}
+	m, _ := goldenModelOn(t, card, blas.BF16)
+	defer m.Close()
+	twin, _ := goldenModelOn(t, ref.New(), blas.BF16)
+	defer twin.Close()
+	b := goldenBatch(t)
+	for step := range 20 {
+		if got, want := goldenStep(t, m, b).Loss, goldenStep(t, twin, b).Loss; math.Abs(got-want) > 1e-2*want {
+			t.Errorf("step %d: loss %.5f, ref's is %.5f", step, got, want)
 		}
 	}
 }

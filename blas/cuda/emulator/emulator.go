@@ -186,6 +186,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// The soname is not libcuda's: whoever looks for a real driver by that name must not be given this one because it is loaded already.
 // The kernels are compiled with calls before each access (memory.cpp answers them), everything else without. Two compilers at a time.
 const (
 	compile = `
@@ -194,7 +195,8 @@ printf '%s\n' *_kernels.cpp | xargs -P 2 -I{} g++ -std=c++17 -O1 -fPIC -DEMULATE
 printf '%s\n' block.cpp memory.cpp libcuda.cpp | xargs -P 2 -I{} g++ -std=c++17 -O2 -fPIC -Wall -c {} -o {}.o
 `
 	link = `
-g++ -shared -o libcuda.so.1 -Wl,-soname,libcuda.so.1 *.o
+g++ -shared -o libcuda.so.1 -Wl,-soname,libmvp-emulated-cuda.so *.o
+ln -s libcuda.so.1 libmvp-emulated-cuda.so
 g++ -std=c++17 -O2 -fPIC -Wall -shared -o libcublasLt.so.13 cublaslt.cpp libcuda.so.1 -Wl,-rpath,'$ORIGIN'
 g++ -std=c++17 -O2 -fPIC -Wall -shared -o libnvrtc.so.13 nvrtc.cpp
 rm -f *.o

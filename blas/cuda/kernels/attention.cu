@@ -31,6 +31,8 @@ __device__ __forceinline__ float row_sum(float x) {
 	return x + __shfl_xor_sync(ALL, x, 2);
 }
 
+__device__ __forceinline__ float sum_of_pair(unsigned p) { return bits_as_float(p << 16) + bits_as_float(p & 0xffff0000u); }
+
 // out, lse. Launch: (n/64, heads, samples) blocks of 128; three tiles of shared memory. Moves qkv and out once and bias from the
 // second-level cache; 4·n²·d operations a head.
 template <int D>
@@ -51,6 +53,7 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 		if (!any_row(i0, n)) continue;
 		for (int j = 0; j < TILE && j0 + j < n; j += STRIP) {
 			float s[2][4];
+			unsigned p[4];
 			times_transposed<D>(s, tq, strip, tk, j);
 			score(s, bias, i0, j0 + j, n, scale);
 #pragma unroll
@@ -59,13 +62,14 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 				float now = fmaxf(top[half], row_max(fmaxf(fmaxf(lo[0], lo[1]), fmaxf(hi[0], hi[1]))));
 				float shrink = __expf(top[half] - now);
 				top[half] = now;
-				// As the product will see them, so that the weights of a row add up to 1.
-				for (int k = 0; k < 2; k++) lo[k] = widen(round_bf16(__expf(lo[k] - now))), hi[k] = widen(round_bf16(__expf(hi[k] - now)));
-				total[half] = total[half] * shrink + ((lo[0] + lo[1]) + (hi[0] + hi[1]));
+				// Summed as the product will see them, so that the weights of a row add up to 1.
+				p[half] = pack_bf16(__expf(lo[0] - now), __expf(lo[1] - now));
+				p[2 + half] = pack_bf16(__expf(hi[0] - now), __expf(hi[1] - now));
+				total[half] = total[half] * shrink + (sum_of_pair(p[half]) + sum_of_pair(p[2 + half]));
 #pragma unroll
 				for (int k = 0; k < D / 8; k++) sum[k][2 * half] *= shrink, sum[k][2 * half + 1] *= shrink;
 			}
-			add_times<D>(sum, s, tv, j);
+			add_product<D>(sum, p, tv, j);
 		}
 	}
 	if (!any_row(i0, n)) return;

@@ -64,9 +64,8 @@ template <int D> __device__ __forceinline__ void times_transposed(float c[2][4],
 	}
 }
 
-// add_times is sum += p·(rows r0 to r0+15 of x); p [16, 16] as times_transposed gives it, rounded to bf16; sum [16, D] as D/8 results.
-template <int D> __device__ __forceinline__ void add_times(float sum[D / 8][4], const float p[2][4], const bf16 *x, int r0) {
-	unsigned a[4] = {pack_bf16(p[0][0], p[0][1]), pack_bf16(p[0][2], p[0][3]), pack_bf16(p[1][0], p[1][1]), pack_bf16(p[1][2], p[1][3])};
+// add_product is sum += a·(rows r0 to r0+15 of x); a [16, 16] as a left operand; sum [16, D] as D/8 results.
+template <int D> __device__ __forceinline__ void add_product(float sum[D / 8][4], const unsigned a[4], const bf16 *x, int r0) {
 #pragma unroll
 	for (int k = 0; k < D; k += 16) {
 		unsigned b[4];
@@ -74,6 +73,12 @@ template <int D> __device__ __forceinline__ void add_times(float sum[D / 8][4], 
 		multiply_add(sum[k / 8], a, b[0], b[1]);
 		multiply_add(sum[k / 8 + 1], a, b[2], b[3]);
 	}
+}
+
+// add_times is add_product of p [16, 16] as times_transposed gives it, rounded to bf16.
+template <int D> __device__ __forceinline__ void add_times(float sum[D / 8][4], const float p[2][4], const bf16 *x, int r0) {
+	unsigned a[4] = {pack_bf16(p[0][0], p[0][1]), pack_bf16(p[0][2], p[0][3]), pack_bf16(p[1][0], p[1][1]), pack_bf16(p[1][2], p[1][3])};
+	add_product<D>(sum, a, x, r0);
 }
 
 // store_strip writes factor[half]·sum to rows first + lane/4 + 8·half of x, where they are below n, and columns below d.

@@ -1,4 +1,4 @@
-// step times the student's training step on the processor: images/s, and where the time goes is left to a profiler.
+// step times the student's training step on a device: images/s, and where the time goes is left to a profiler.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
+	"mvptargets/blas/cuda"
 	"mvptargets/internal/cli"
 	"mvptargets/internal/half"
 	"mvptargets/student"
@@ -25,6 +26,7 @@ func run(ctx context.Context, args []string) error {
 	micro := f.Int("micro", 8, "`images` in a micro-batch, divides --batch")
 	steps := f.Int("steps", 4, "timed steps, a `number`")
 	depth := f.Int("depth", 12, "blocks, a `number`")
+	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes")
 	threads := f.Int("threads", 0, "`threads`; 0: one per core")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -36,18 +38,26 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	dev, err := cpu.New(cpu.Options{Threads: *threads})
+	var dev blas.Device
+	warm := 1
+	if *device == "cuda" {
+		warm = 3 // the second step captures its graphs
+		dev, err = cuda.New()
+	} else {
+		dev, err = cpu.New(cpu.Options{Threads: *threads})
+	}
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
+	fmt.Fprintln(os.Stderr, dev.Info().Detail)
 	config := student.Config{ImageSize: 224, PatchSize: 16, Width: 768, Depth: *depth, Heads: 12, MLPRatio: 4, LayerScale: 0.1, RelPos: true, TargetDim: 512}
 	m := student.NewModel(dev, config, student.Options{Compute: compute, Batch: *micro, LossRows: 75, Loss: student.Loss{Kind: "cosine"}, MicroN: *batch / *micro}, 1)
 	defer m.Close()
 	b := madeUp(*micro, config)
 	m.Refresh()
 	var took []float64
-	for step := range *steps + 1 {
+	for step := range *steps + warm {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -62,15 +72,15 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if step > 0 { // the first warms up
+		if step >= warm {
 			took = append(took, time.Since(start).Seconds())
 		}
 		fmt.Fprintf(os.Stderr, "step %d: %.2f s, loss %.4f\n", step, time.Since(start).Seconds(), r.Loss)
 	}
 	slices.Sort(took)
 	median := took[len(took)/2]
-	fmt.Printf("{\"program\": \"student step\", \"dtype\": %q, \"batch\": %d, \"micro\": %d, \"depth\": %d, \"seconds\": %.4f, \"images_per_s\": %.3f}\n",
-		*dtype, *batch, *micro, *depth, median, float64(*batch)/median)
+	fmt.Printf("{\"program\": \"student step\", \"device\": %q, \"dtype\": %q, \"batch\": %d, \"micro\": %d, \"depth\": %d, \"seconds\": %.4f, \"images_per_s\": %.3f}\n",
+		*device, *dtype, *batch, *micro, *depth, median, float64(*batch)/median)
 	return nil
 }
 

@@ -1,0 +1,74 @@
+package main
+
+import "mvptargets/blas"
+
+// book is a blas.Device that computes nothing: it books what each operation costs and what is allocated.
+type book struct {
+	rows  map[string]*row
+	bytes map[string]int // allocated, by name
+}
+
+// row is what one name came to in a step.
+type row struct {
+	name         string
+	calls        int
+	flops, bytes float64
+}
+
+func newBook() *book { return &book{map[string]*row{}, map[string]int{}} }
+
+func (b *book) add(name string, c blas.Cost) {
+	r := b.rows[name]
+	if r == nil {
+		r = &row{name: name}
+		b.rows[name] = r
+	}
+	r.calls++
+	r.flops += float64(c.FLOPs)
+	r.bytes += float64(c.Bytes)
+}
+
+func (b *book) op(o blas.Op) { b.add(o.Name(), o.Cost()) }
+
+func (b *book) Alloc(name string, t blas.DType, shape ...int) blas.Tensor {
+	x := blas.NewTensor(b, t, shape...)
+	b.bytes[name] += x.Bytes()
+	return x
+}
+
+func (b *book) Upload(dst blas.Tensor, _ []byte) {
+	b.add("upload", blas.Cost{Bytes: 3 * int64(dst.Bytes())}) // into staging memory, then from there to its tensor
+}
+
+func (b *book) Zero(t blas.Tensor) { b.add("zero", blas.Cost{Bytes: int64(t.Bytes())}) }
+
+func (b *book) Info() blas.Info                                  { return blas.Info{Name: "book"} }
+func (b *book) Free(blas.Tensor)                                 {}
+func (b *book) Live() []blas.Allocation                          { return nil }
+func (b *book) Download([]byte, blas.Tensor) error               { return nil }
+func (b *book) Sync() error                                      { return nil }
+func (b *book) Record(_ string, issue func()) blas.Program       { return blas.Replay(issue) }
+func (b *book) Close() error                                     { return nil }
+func (b *book) Cast(o blas.Cast)                                 { b.op(o) }
+func (b *book) Gemm(o blas.Gemm)                                 { b.op(o) }
+func (b *book) Patches(o blas.Patches)                           { b.op(o) }
+func (b *book) Tokens(o blas.Tokens)                             { b.op(o) }
+func (b *book) TokensBackward(o blas.TokensBackward)             { b.op(o) }
+func (b *book) GatherRows(o blas.GatherRows)                     { b.op(o) }
+func (b *book) ScatterRows(o blas.ScatterRows)                   { b.op(o) }
+func (b *book) LayerNorm(o blas.LayerNorm)                       { b.op(o) }
+func (b *book) LayerNormBackward(o blas.LayerNormBackward)       { b.op(o) }
+func (b *book) LayerScale(o blas.LayerScale)                     { b.op(o) }
+func (b *book) LayerScaleBackward(o blas.LayerScaleBackward)     { b.op(o) }
+func (b *book) RelPosBias(o blas.RelPosBias)                     { b.op(o) }
+func (b *book) RelPosBiasBackward(o blas.RelPosBiasBackward)     { b.op(o) }
+func (b *book) Attention(o blas.Attention)                       { b.op(o) }
+func (b *book) AttentionBackward(o blas.AttentionBackward)       { b.op(o) }
+func (b *book) CosineLoss(o blas.CosineLoss)                     { b.op(o) }
+func (b *book) CosineLossBackward(o blas.CosineLossBackward)     { b.op(o) }
+func (b *book) SmoothL1Loss(o blas.SmoothL1Loss)                 { b.op(o) }
+func (b *book) SmoothL1LossBackward(o blas.SmoothL1LossBackward) { b.op(o) }
+func (b *book) SumSquares(o blas.SumSquares)                     { b.op(o) }
+func (b *book) PrepareStep(o blas.PrepareStep)                   { b.op(o) }
+func (b *book) AdamW(o blas.AdamW)                               { b.op(o) }
+func (b *book) EMA(o blas.EMA)                                   { b.op(o) }
