@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
 	f.IntVar(&c.Loaders, "loaders", 0, "`threads` that read and decode images; 0: one per core")
-	part := f.String("part", "0/1", "do only part `i/n` of the images, i from 0")
+	part := f.String("part", "", "do only part `i/n` of the images, i from 0; auto/n: i of a Slurm array or of an Indexed Job of Kubernetes; without it: the task's place in a Slurm array, else all")
 	f.Int64Var(&c.ShardBytes, "shard-bytes", 256<<20, "`size` that a shard is published at: a killed worker loses at most this much")
 	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
 	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string) error {
 	if *kind != view.Center && c.Set.Resize != "" {
 		return cli.Usagef("--resize is for --view center")
 	}
-	if c.Part, err = extract.ParsePart(*part); err != nil {
+	if c.Part, err = partOf(*part, os.Getenv); err != nil {
 		return cli.Usagef("--part: %w", err)
 	}
 	if c.Policy, err = policy(f, *kind, *minScale, *jitter, *seed); err != nil {
