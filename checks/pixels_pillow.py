@@ -43,7 +43,7 @@ def pillow(path):
 def ours(family, paths, out):
     """Per file a dict as pillow() gives it, or None."""
     tool = pathlib.Path(out, "tool")
-    subprocess.run(["go", "build", "-o", tool, "./internal/pixels"], cwd=ROOT, check=True)
+    subprocess.run(["go", "build", "-o", tool, "./internal/checks/pixels"], cwd=ROOT, check=True)
     lines = subprocess.run([tool, family, out, *paths], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     for n, line in enumerate(lines):
         if line.startswith("error"):

@@ -37,19 +37,38 @@ func (m Metrics) scalars() []scalar {
 		{"data_wait", m.DataWait}, {"epoch", m.Epoch}}
 }
 
-// MarshalJSON writes numbers that are not finite, which JSON cannot hold, as null.
+// metricsLine is a line of metrics.jsonl; a number that is not finite, which JSON cannot hold, is null.
+type metricsLine struct {
+	Step      int      `json:"step"`
+	Epoch     float64  `json:"epoch"`
+	Loss      *float64 `json:"loss"`
+	LR        float64  `json:"lr"`
+	Norm      *float64 `json:"grad_norm"`
+	Skipped   int      `json:"skipped"`
+	ImagesSec float64  `json:"images_per_s"`
+	DataWait  float64  `json:"data_wait"`
+}
+
+// MarshalJSON makes a metricsLine.
 func (m Metrics) MarshalJSON() ([]byte, error) {
-	type line struct {
-		Step      int      `json:"step"`
-		Epoch     float64  `json:"epoch"`
-		Loss      *float64 `json:"loss"`
-		LR        float64  `json:"lr"`
-		Norm      *float64 `json:"grad_norm"`
-		Skipped   int      `json:"skipped"`
-		ImagesSec float64  `json:"images_per_s"`
-		DataWait  float64  `json:"data_wait"`
+	return json.Marshal(metricsLine{m.Step, m.Epoch, finite(m.Loss), m.LR, finite(m.Norm), m.Skipped, m.ImagesSec, m.DataWait})
+}
+
+// UnmarshalJSON reads a metricsLine; null becomes NaN.
+func (m *Metrics) UnmarshalJSON(text []byte) error {
+	var l metricsLine
+	if err := json.Unmarshal(text, &l); err != nil {
+		return err
 	}
-	return json.Marshal(line{m.Step, m.Epoch, finite(m.Loss), m.LR, finite(m.Norm), m.Skipped, m.ImagesSec, m.DataWait})
+	*m = Metrics{l.Step, l.Epoch, orNaN(l.Loss), l.LR, orNaN(l.Norm), l.Skipped, l.ImagesSec, l.DataWait}
+	return nil
+}
+
+func orNaN(x *float64) float64 {
+	if x == nil {
+		return math.NaN()
+	}
+	return *x
 }
 
 func finite(x float64) *float64 {

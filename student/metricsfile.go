@@ -1,9 +1,12 @@
 package student
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,6 +18,27 @@ import (
 type metricsFiles struct {
 	lines, file *os.File
 	events      *EventWriter
+}
+
+// ReadMetrics reads RUN/metrics.jsonl; a last line that was cut short is left out. A run without a step is an error.
+func ReadMetrics(run string) ([]Metrics, error) {
+	path := filepath.Join(run, "metrics.jsonl")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no run of mvp-train: %w", run, err)
+	}
+	var out []Metrics
+	for line := range bytes.Lines(trimMetrics(text, math.MaxInt)) {
+		var m Metrics
+		if err := json.Unmarshal(line, &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, m)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s holds no step yet: train first", path)
+	}
+	return out, nil
 }
 
 // openMetrics cuts metrics.jsonl back to the steps done and starts an event file, which tells TensorBoard to forget later steps too.

@@ -20,6 +20,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	return cli.Dispatch(ctx, "mvp-eval", "Measures what a student has learned.", libraries, args, []cli.Command{
 		{Name: "probe", Summary: "a linear classifier on frozen features, layer by layer", Run: func(ctx context.Context, args []string) error { return runProbe(ctx, args, out) }},
+		{Name: "report", Summary: "a run's page: its loss, its probe, its features in pictures", Run: func(_ context.Context, args []string) error { return runReport(args, out) }},
 	})
 }
 
@@ -49,16 +50,21 @@ func (c computeFlags) open() (blas.Device, blas.DType, error) {
 	if *c.batch < 1 || *c.batch > maxBatch {
 		return nil, 0, cli.Usagef("--batch %d is not within 1..%d", *c.batch, maxBatch)
 	}
-	if *c.threads < 0 {
-		return nil, 0, cli.Usagef("--threads %d is negative", *c.threads)
-	}
 	dtype, err := blas.ParseDType(*c.dtype)
 	if err != nil {
 		return nil, 0, err
 	}
-	if *c.device == "ref" {
-		return ref.New(), dtype, nil
-	}
-	dev, err := cpu.New(cpu.Options{Threads: *c.threads})
+	dev, err := openDevice(*c.device, *c.threads)
 	return dev, dtype, err
+}
+
+// openDevice opens a device by its flag's word.
+func openDevice(name string, threads int) (blas.Device, error) {
+	if threads < 0 {
+		return nil, cli.Usagef("--threads %d is negative", threads)
+	}
+	if name == "ref" {
+		return ref.New(), nil
+	}
+	return cpu.New(cpu.Options{Threads: threads})
 }

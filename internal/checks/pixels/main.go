@@ -1,6 +1,6 @@
 // pixels decodes image files and renders views of them for a comparison with another program: checks/pixels_pillow.py.
 //
-//	go run ./internal/pixels FAMILY OUT FILE...
+//	go run ./internal/checks/pixels FAMILY OUT FILE...
 //
 // For the n-th file, from 0, OUT receives n.decoded, n.center and n.crop, 8-bit RGB without a header, and a line "width height" or
 // "error ..." is printed. center is the 224-pixel view of CLIP; crop is the third quarter of the image at 64 pixels, mirrored.
