@@ -31,7 +31,8 @@ const synopsis = `--model clip.onnx --images SRC --out STORE [flags]
 
 Runs a CLIP vision tower once over a set of images and writes one feature vector per patch into the target store.
 SRC is a folder of images, a folder with a folder of images per class, a text file with a path per line and, after a tab, a
-label, or the .tar files of a WebDataset: one, or a pattern in quotes such as 'train-{000..127}.tar' or 'train-*.tar'. What the store has already is not computed again; any number of workers may share it, each with its --part.`
+label, or the .tar files of a WebDataset: one, or a pattern in quotes such as 'train-{000..127}.tar' or 'train-*.tar'. What the
+store has already is not computed again; any number of workers may share it, each with its --part.`
 
 func run(ctx context.Context, args []string) error {
 	f := cli.Flags("mvp-extract", synopsis)
@@ -56,7 +57,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")
 	f.IntVar(&c.Loaders, "loaders", 0, "`threads` that read and decode images; 0: one per core")
-	part := f.String("part", "", "do only part `i/n` of the images, i from 0; auto/n: i of a Slurm array or of an Indexed Job of Kubernetes; without it: the task's place in a Slurm array, else all")
+	part := f.String("part", "", "do only part `i/n` of the images, i from 0; auto/n: i of a Slurm array or an Indexed Job; without it: the task's place in a Slurm array, else all")
 	f.Int64Var(&c.ShardBytes, "shard-bytes", 256<<20, "`size` that a shard is published at: a killed worker loses at most this much")
 	f.BoolVar(&c.Rehash, "rehash", false, "read every file, instead of trusting its name, size and time, to find out what the store has")
 	f.Float64Var(&c.MaxRejectFraction, "max-reject-fraction", 0.01, "`share` of images that may be unusable before the exit status is 1")
