@@ -34,9 +34,16 @@ roofline: ## what a training step takes on an H100 and an A100, computed on pape
 	$(GO) run ./internal/bench/roofline --card h100
 	$(GO) run ./internal/bench/roofline --card a100
 
-bench-step: ## time the student's training step on this processor, float32 and bf16
-	$(GO) run ./internal/bench/step --dtype f32
-	$(GO) run ./internal/bench/step --dtype bf16
+bench-step: build/venv-bench ## time a training step on this processor against PyTorch's, float32 and bf16
+	$(GO) run ./internal/bench/step --python build/venv-bench/bin/python --json build/bench-step.json
+
+bench-gemm: build/venv-bench ## time the matrix products of that step against oneDNN and torch.mm
+	$(GO) run ./internal/bench/gemm --python build/venv-bench/bin/python --json build/bench-gemm.json
+
+build/venv-bench: internal/bench/requirements.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install -q -r $<
+	touch $@
 
 bench-store: ## time reading a target store on one core, beside pyarrow (in build/venv, which CI makes), and writing one
 	mkdir -p build

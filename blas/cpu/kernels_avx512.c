@@ -4,7 +4,7 @@
 #define TILE_ROWS 14 // of accumulators that fit the register file
 #include "common.h"
 #include "ops.h"
-#include "attention.h"
 #include "train.h"
 #include "gemm.h"
+#include "attention.h"
 #include "table.h"

@@ -6,7 +6,7 @@
 #define PAIRS // bfloat16 is multiplied in pairs
 #include "common.h"
 #include "ops.h"
-#include "attention.h"
 #include "train.h"
 #include "gemm.h"
+#include "attention.h"
 #include "table.h"

@@ -3,7 +3,7 @@
 #define TILE_ROWS 4 // of accumulators that fit the register file
 #include "common.h"
 #include "ops.h"
-#include "attention.h"
 #include "train.h"
 #include "gemm.h"
+#include "attention.h"
 #include "table.h"

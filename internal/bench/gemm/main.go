@@ -18,6 +18,7 @@ import (
 
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
+	"mvptargets/internal/bench/peak"
 	"mvptargets/internal/cli"
 )
 
@@ -90,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			line := result{product: p, DType: t.String(), Limit: peak(t, r.Threads)}
+			line := result{product: p, DType: t.String(), Limit: peak.Rate(t, r.Threads)}
 			if line.Ours, line.OneDNN, err = compare(ours, dnn, p, t, *rounds, clock); err != nil {
 				return err
 			}

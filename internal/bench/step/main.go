@@ -1,108 +1,173 @@
-// step times the student's training step on a device: images/s, and where the time goes is left to a profiler.
+// step measures a training step of a ViT-B/16 student on this processor, beside the same step written with PyTorch and timm, in turns:
+// images per second, and the peak memory of each.
+//
+//	go run ./internal/bench/step [--python PYTHON] [--json FILE]
+//	go run ./internal/bench/step --dtype bf16 --profile
+//	go run ./internal/bench/step --dtype bf16 --alone --device cuda
+//
+// A Python must have torch and timm; without one its columns stay empty.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
-	"time"
 
-	"mvptargets/blas"
-	"mvptargets/blas/cpu"
-	"mvptargets/blas/cuda"
 	"mvptargets/internal/cli"
-	"mvptargets/internal/half"
-	"mvptargets/student"
 )
 
 func main() { cli.Main("bench-step", run) }
 
+// Each line of the table is one of these.
+var settings = []setting{{"f32", false}, {"bf16", false}, {"bf16", true}}
+
+// setting is a compute type; Compiled says whether the peer is torch.compile'd.
+type setting struct {
+	DType    string `json:"dtype"`
+	Compiled bool   `json:"peer_compiled"`
+}
+
+// result is a line of the table; rates are images per second, medians over all rounds' steps.
+type result struct {
+	setting
+	Ours       float64 `json:"ours"`
+	Peer       float64 `json:"peer,omitempty"`
+	Ratio      float64 `json:"ratio,omitempty"`
+	Limit      float64 `json:"limit"` // if every multiplication ran at the cores' peak in registers
+	Memory     int64   `json:"peak_rss"`
+	PeerMemory int64   `json:"peer_peak_rss,omitempty"`
+	PeerWhyNot string  `json:"peer_why_not,omitempty"`
+	Device     string  `json:"device"`
+	PeerIs     string  `json:"peer_is,omitempty"`
+}
+
+type bench struct {
+	job    job
+	rounds int
+	python string
+}
+
 func run(ctx context.Context, args []string) error {
-	f := cli.Flags("bench-step", "[flags]\nTimes forward, backward and update of a ViT-B/16 student on made-up images.")
-	dtype := f.Enum("dtype", "bf16", []string{"f32", "bf16"}, "compute type")
-	batch := f.Int("batch", 32, "`images` in a step")
-	micro := f.Int("micro", 8, "`images` in a micro-batch, divides --batch")
-	steps := f.Int("steps", 4, "timed steps, a `number`")
-	depth := f.Int("depth", 12, "blocks, a `number`")
-	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes")
-	threads := f.Int("threads", 0, "`threads`; 0: one per core")
+	f := cli.Flags("bench-step", "[flags]\nMeasures forward, backward and update of a ViT-B/16 student on made-up images, and the same in PyTorch.")
+	b := bench{}
+	f.IntVar(&b.job.Batch, "batch", 32, "`images` in a step")
+	f.IntVar(&b.job.Micro, "micro", 8, "`images` in a micro-batch of ours, divides --batch")
+	f.IntVar(&b.job.Steps, "steps", 2, "timed steps in a round, a `number`")
+	f.IntVar(&b.job.Depth, "depth", 12, "blocks, a `number`")
+	f.IntVar(&b.job.Threads, "threads", 0, "`threads`; 0: one per core")
+	f.IntVar(&b.rounds, "rounds", 2, "`turns` of ours and the peer's")
+	only := f.Enum("dtype", "all", []string{"all", "f32", "bf16"}, "compute type")
+	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes; cuda runs --alone")
+	f.StringVar(&b.python, "python", "", "`program` with torch and timm, for the peer")
+	profile := f.Bool("profile", false, "print a table of our operations in place of the comparison")
+	alone := f.Bool("alone", false, "run one round of ours and print it as JSON, in place of the comparison")
+	out := f.String("json", "", "`file` to write the results to as JSON")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if *micro < 1 || *batch%*micro != 0 || *steps < 1 {
-		return cli.Usagef("--micro must divide --batch, and --steps be positive")
+	if b.job.Micro < 1 || b.job.Batch%b.job.Micro != 0 || b.job.Steps < 1 || b.rounds < 1 {
+		return cli.Usagef("--micro must divide --batch, and --steps and --rounds be positive")
 	}
-	compute, err := blas.ParseDType(*dtype)
-	if err != nil {
-		return err
-	}
-	var dev blas.Device
-	warm := 1
-	if *device == "cuda" {
-		warm = 3 // the second step captures its graphs
-		dev, err = cuda.New()
-	} else {
-		dev, err = cpu.New(cpu.Options{Threads: *threads})
-	}
-	if err != nil {
-		return err
-	}
-	defer dev.Close()
-	fmt.Fprintln(os.Stderr, dev.Info().Detail)
-	config := student.Config{ImageSize: 224, PatchSize: 16, Width: 768, Depth: *depth, Heads: 12, MLPRatio: 4, LayerScale: 0.1, RelPos: true, TargetDim: 512}
-	m := student.NewModel(dev, config, student.Options{Compute: compute, Batch: *micro, LossRows: 75, Loss: student.Loss{Kind: "cosine"}, MicroN: *batch / *micro}, 1)
-	defer m.Close()
-	b := madeUp(*micro, config)
-	m.Refresh()
-	var took []float64
-	for step := range *steps + warm {
-		if ctx.Err() != nil {
-			return ctx.Err()
+	b.job.Device = *device
+	if *profile || *alone || *device == "cuda" {
+		b.job.DType = *only
+		if *only == "all" {
+			b.job.DType = "bf16"
 		}
-		start := time.Now()
-		m.BeginStep()
-		for range *batch / *micro {
-			m.Upload(b)
-			m.MicroStep()
+		if *profile {
+			return b.job.profile(ctx, os.Stdout)
 		}
-		m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1.5e-3, 0.05)
-		r, err := m.Result()
+		m, err := b.job.measure(ctx)
 		if err != nil {
 			return err
 		}
-		if step >= warm {
-			took = append(took, time.Since(start).Seconds())
-		}
-		fmt.Fprintf(os.Stderr, "step %d: %.2f s, loss %.4f\n", step, time.Since(start).Seconds(), r.Loss)
+		return json.NewEncoder(os.Stdout).Encode(m)
 	}
-	slices.Sort(took)
-	median := took[len(took)/2]
-	fmt.Printf("{\"program\": \"student step\", \"device\": %q, \"dtype\": %q, \"batch\": %d, \"micro\": %d, \"depth\": %d, \"seconds\": %.4f, \"images_per_s\": %.3f}\n",
-		*device, *dtype, *batch, *micro, *depth, median, float64(*batch)/median)
-	return nil
+	var results []result
+	for _, s := range settings {
+		if *only != "all" && *only != s.DType {
+			continue
+		}
+		r, err := b.compare(ctx, s)
+		if err != nil {
+			return err
+		}
+		results = append(results, r)
+	}
+	b.print(results)
+	if *out == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*out, append(data, '\n'), 0o644)
 }
 
-// madeUp is a micro-batch of random pixels, masks and targets.
-func madeUp(n int, c student.Config) *student.Batch {
-	r := rand.New(rand.NewPCG(1, 1))
-	b := &student.Batch{N: n, Pixels: make([]uint8, n*c.ImageSize*c.ImageSize*3), Mask: make([]uint8, n*c.Patches())}
-	for i := range b.Pixels {
-		b.Pixels[i] = uint8(r.UintN(256))
+// compare runs ours and the peer in turns, each round in a process of its own, so that peak memory is that of one.
+func (b *bench) compare(ctx context.Context, s setting) (result, error) {
+	r := result{setting: s}
+	j := b.job
+	j.DType = s.DType
+	var ours, peers []float64
+	for range b.rounds {
+		m, err := j.child(ctx)
+		if err != nil {
+			return r, err
+		}
+		ours = append(ours, m.Seconds...)
+		r.Memory, r.Device, r.Limit = max(r.Memory, m.Memory), m.Device, m.Limit
+		if r.PeerWhyNot != "" {
+			continue
+		}
+		p, err := j.peer(ctx, b.python, s.Compiled)
+		if err != nil {
+			r.PeerWhyNot = cli.OneLine(err.Error())
+			continue
+		}
+		peers = append(peers, p.Seconds...)
+		r.PeerMemory, r.PeerIs = max(r.PeerMemory, p.Memory), p.Device
 	}
-	for i := range n {
-		for _, p := range r.Perm(c.Patches())[:75] {
-			b.Mask[i*c.Patches()+p] = 1
+	r.Ours = float64(j.Batch) / median(ours)
+	if len(peers) > 0 && r.PeerWhyNot == "" {
+		r.Peer = float64(j.Batch) / median(peers)
+		r.Ratio = r.Ours / r.Peer
+	}
+	return r, nil
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}
+
+func (b *bench) print(results []result) {
+	for _, r := range results {
+		if r.PeerIs != "" {
+			fmt.Printf("Ours: %s. Peer: %s.\n", r.Device, r.PeerIs)
+			break
 		}
 	}
-	for i, v := range b.Mask {
-		if v != 0 {
-			b.MaskIdx = append(b.MaskIdx, int32(i))
-			for range c.TargetDim {
-				b.Targets = append(b.Targets, half.F16(float32(r.NormFloat64())))
-			}
+	fmt.Printf("images per second, batch %d (ours in micro-batches of %d), depth %d, median of %d steps in %d turns\n",
+		b.job.Batch, b.job.Micro, b.job.Depth, b.job.Steps*b.rounds, b.rounds)
+	fmt.Println("| step | ours | PyTorch | ours / PyTorch | limit | ours / limit | peak memory, GB: ours | PyTorch |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
+	for _, r := range results {
+		name, peer, memory := r.DType, "- | -", "-"
+		if r.Compiled {
+			name += ", the peer compiled"
+		}
+		if r.Peer > 0 {
+			peer, memory = fmt.Sprintf("%.2f | %.2f", r.Peer, r.Ratio), fmt.Sprintf("%.2f", float64(r.PeerMemory)/1e9)
+		}
+		fmt.Printf("| %s | %.2f | %s | %.2f | %.2f | %.2f | %s |\n", name, r.Ours, peer, r.Limit, r.Ours/r.Limit, float64(r.Memory)/1e9, memory)
+	}
+	for _, r := range results {
+		if r.PeerWhyNot != "" {
+			fmt.Printf("no PyTorch figures for %s: %s\n", r.DType, r.PeerWhyNot)
 		}
 	}
-	return b
 }

@@ -1,4 +1,5 @@
-package main
+// Package peak measures what the cores multiply at most, the limit that the benchmarks print.
+package peak
 
 /*
 #cgo CFLAGS: -O3 -fopenmp
@@ -55,8 +56,8 @@ import "mvptargets/blas"
 
 var peaks = map[blas.DType]float64{}
 
-// peak is the rate in GFLOP/s that all cores reach on multiply-adds in registers: the limit for any product.
-func peak(t blas.DType, threads int) float64 {
+// Rate is the rate in GFLOP/s that all cores reach on multiply-adds in registers: the limit for any product.
+func Rate(t blas.DType, threads int) float64 {
 	if peaks[t] == 0 {
 		bf16 := 0
 		if t == blas.BF16 {

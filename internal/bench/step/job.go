@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mvptargets/blas"
+	"mvptargets/blas/cpu"
+	"mvptargets/blas/cuda"
+	"mvptargets/blas/profile"
+	"mvptargets/internal/bench/peak"
+	"mvptargets/internal/half"
+	"mvptargets/student"
+)
+
+// job is one round of steps.
+type job struct {
+	Device, DType                       string
+	Batch, Micro, Steps, Depth, Threads int
+}
+
+// measured is what a round gave, ours or the peer's.
+type measured struct {
+	Seconds []float64 `json:"seconds"` // of each step
+	Memory  int64     `json:"peak_rss"`
+	Device  string    `json:"device"`
+	Limit   float64   `json:"limit"` // images per second; 0 where it isn't known
+	Rate    float64   `json:"images_per_s"`
+}
+
+const masked = 75
+
+func (j job) config() student.Config {
+	return student.Config{ImageSize: 224, PatchSize: 16, Width: 768, Depth: j.Depth, Heads: 12, MLPRatio: 4, LayerScale: 0.1, RelPos: true, TargetDim: 512}
+}
+
+// flops is what PyTorch multiplies for one image: three times the forward pass, but for the patches' gradient.
+func (j job) flops() float64 {
+	c := j.config()
+	n, d := float64(c.Tokens()), float64(c.Width)
+	block := 12*n*d*d + 2*n*n*d
+	return 2 * (3*(float64(c.Depth)*block+n*d*float64(c.TargetDim)) + 2*float64(c.Patches())*d*d)
+}
+
+// stepper returns a function that does one step on dev, and what frees the model.
+func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), free func(), err error) {
+	compute, err := blas.ParseDType(j.DType)
+	if err != nil {
+		return nil, nil, err
+	}
+	micros := j.Batch / j.Micro
+	m := student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
+	b := madeUp(j.Micro, j.config())
+	m.Refresh()
+	step = func() (student.StepResult, error) {
+		m.BeginStep()
+		for range micros {
+			m.Upload(b)
+			m.MicroStep()
+		}
+		m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1.5e-3, 0.05)
+		return m.Result()
+	}
+	return step, m.Close, nil
+}
+
+// open starts the device, and says how many steps warm it up.
+func (j job) open() (dev blas.Device, warm int, err error) {
+	if j.Device == "cuda" {
+		dev, err = cuda.New()
+		return dev, 3, err // the second step captures its graphs
+	}
+	dev, err = cpu.New(cpu.Options{Threads: j.Threads})
+	return dev, 1, err
+}
+
+// measure times steps in this process.
+func (j job) measure(ctx context.Context) (measured, error) {
+	dev, warm, err := j.open()
+	if err != nil {
+		return measured{}, err
+	}
+	defer dev.Close()
+	info := dev.Info()
+	r := measured{Device: fmt.Sprintf("%s, %d threads", info.Detail, info.Threads)}
+	if compute, err := blas.ParseDType(j.DType); err == nil && j.Device == "cpu" {
+		r.Limit = peak.Rate(compute, info.Threads) * 1e9 / j.flops()
+	}
+	step, free, err := j.stepper(dev)
+	if err != nil {
+		return measured{}, err
+	}
+	defer free()
+	for i := range j.Steps + warm {
+		if ctx.Err() != nil {
+			return measured{}, ctx.Err()
+		}
+		start := time.Now()
+		s, err := step()
+		if err != nil {
+			return measured{}, err
+		}
+		if i >= warm {
+			r.Seconds = append(r.Seconds, time.Since(start).Seconds())
+		}
+		fmt.Fprintf(os.Stderr, "%s step %d: %.2f s, loss %.4f\n", j.DType, i, time.Since(start).Seconds(), s.Loss)
+	}
+	var use unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &use); err != nil {
+		return measured{}, err
+	}
+	r.Memory, r.Rate = use.Maxrss<<10, float64(j.Batch)/median(slices.Clone(r.Seconds))
+	return r, nil
+}
+
+// profile prints what the operations of a step take.
+func (j job) profile(ctx context.Context, w io.Writer) error {
+	dev, warm, err := j.open()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	timed := profile.New(dev)
+	step, free, err := j.stepper(timed)
+	if err != nil {
+		return err
+	}
+	defer free()
+	for range warm {
+		if _, err := step(); err != nil {
+			return err
+		}
+	}
+	timed.Reset()
+	timed.On = true
+	for range j.Steps {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := step(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, "%s, batch %d in micro-batches of %d, %s\n", j.DType, j.Batch, j.Micro, dev.Info().Detail)
+	return profile.Write(w, timed.Rows(), j.Steps)
+}
+
+// child is measure in a new process.
+func (j job) child(ctx context.Context) (measured, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return measured{}, err
+	}
+	return roundOf(exec.CommandContext(ctx, self, "--alone", "--dtype", j.DType, "--batch", fmt.Sprint(j.Batch), "--micro", fmt.Sprint(j.Micro),
+		"--steps", fmt.Sprint(j.Steps), "--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads)))
+}
+
+//go:embed peer.py
+var peerScript string
+
+// peer is the same step in PyTorch.
+func (j job) peer(ctx context.Context, python string, compiled bool) (measured, error) {
+	if python == "" {
+		return measured{}, errors.New("no Python was given")
+	}
+	args := []string{"-c", peerScript, "--dtype", j.DType, "--batch", fmt.Sprint(j.Batch), "--steps", fmt.Sprint(j.Steps),
+		"--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads)}
+	if compiled {
+		args = append(args, "--compile")
+	}
+	return roundOf(exec.CommandContext(ctx, python, args...))
+}
+
+// roundOf runs a program that prints a round as JSON.
+func roundOf(cmd *exec.Cmd) (measured, error) {
+	var out, problem bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, io.MultiWriter(&problem, os.Stderr)
+	var m measured
+	if err := cmd.Run(); err != nil {
+		lines := strings.Split(strings.TrimSpace(problem.String()), "\n")
+		return m, fmt.Errorf("%s: %w: %s", cmd.Path, err, lines[len(lines)-1])
+	}
+	if err := json.Unmarshal(out.Bytes(), &m); err != nil {
+		return m, fmt.Errorf("%s printed %q: %w", cmd.Path, out.String(), err)
+	}
+	return m, nil
+}
+
+// madeUp is a micro-batch of random pixels, masks and targets.
+func madeUp(n int, c student.Config) *student.Batch {
+	r := rand.New(rand.NewPCG(1, 1))
+	b := &student.Batch{N: n, Pixels: make([]uint8, n*c.ImageSize*c.ImageSize*3), Mask: make([]uint8, n*c.Patches())}
+	for i := range b.Pixels {
+		b.Pixels[i] = uint8(r.UintN(256))
+	}
+	for i := range n {
+		for _, p := range r.Perm(c.Patches())[:masked] {
+			b.Mask[i*c.Patches()+p] = 1
+		}
+	}
+	for i, v := range b.Mask {
+		if v != 0 {
+			b.MaskIdx = append(b.MaskIdx, int32(i))
+			for range c.TargetDim {
+				b.Targets = append(b.Targets, half.F16(float32(r.NormFloat64())))
+			}
+		}
+	}
+	return b
+}
