@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"mvptargets/blas"
 	"mvptargets/blas/cuda/kernels"
 	"mvptargets/internal/dynlib"
 )
@@ -146,5 +147,31 @@ func TestSymbolsOfTheRealLibraries(t *testing.T) {
 			}
 			t.Logf("%d functions of %s", len(spec.names), lib.Path())
 		})
+	}
+}
+
+// TestDescriptorsOfTheRealLibrary fills cuBLASLt's own descriptors as a product does: it checks attribute numbers and sizes, and needs
+// no GPU for that. Choosing an algorithm needs one.
+func TestDescriptorsOfTheRealLibrary(t *testing.T) {
+	l := &products{d: &Device{libs: &libraries{}}}
+	if err := l.d.libs.openProducts(); err != nil {
+		t.Skip(err)
+	}
+	t.Log(l.d.libs.versions[1])
+	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
+		for _, epilogue := range []int{1, 4, 164, 192, 512} {
+			key := productKey{m: 64, n: 32, k: 16, transA: epilogue == 512, transB: true, operands: compute, out: compute, epilogue: epilogue,
+				a: 16, b: 32, c: 256, result: 256}
+			if _, err := l.describe(key, 4096, 8192); err != nil {
+				t.Errorf("epilogue %d in %v: %v", epilogue, compute, err)
+			}
+			if _, err := l.preference(key); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// An attribute of another size is refused, so the above says something.
+	if err := l.misfit(); err == nil || !strings.Contains(err.Error(), "status 7") {
+		t.Errorf("a pointer attribute of 4 bytes gave %v", err)
 	}
 }

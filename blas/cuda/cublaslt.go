@@ -63,6 +63,7 @@ type productKey struct {
 	epilogue        int
 	add             bool
 	a, b, c, result int // alignments of the pointers in bytes, at most 256
+	vector, aux     int // of bias or bias gradient and of GELU's buffer; the heuristic looks at those pointers too
 }
 
 // product is ready to run; algo is meaningless where there is none.
@@ -126,9 +127,13 @@ func (d *Device) tryMultiply(p problem, epilogue int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	key.vector, key.aux = alignment(vector), alignment(aux)
 	r := l.known[key]
 	if r == nil {
-		if r, err = l.make(key, vector, aux, at); err != nil {
+		if r, err = l.describe(key, vector, aux); err != nil {
+			return false, err
+		}
+		if err = l.choose(r, key, at); err != nil {
 			return false, err
 		}
 		l.known[key] = r
@@ -186,8 +191,8 @@ func (l *products) run(r *product, algo *C.cublasLtMatmulAlgo_t, key productKey,
 		"cublasLtMatmul")
 }
 
-// make builds descriptors and asks for an algorithm.
-func (l *products) make(key productKey, vector, aux C.CUdeviceptr, at [4]C.CUdeviceptr) (*product, error) {
+// describe builds a product's descriptors.
+func (l *products) describe(key productKey, vector, aux C.CUdeviceptr) (*product, error) {
 	api, r := l.d.libs.lt, &product{}
 	compute := C.cublasComputeType_t(C.CUBLAS_COMPUTE_32F)
 	if key.operands == blas.F32 && l.d.options.tf32 {
@@ -228,7 +233,7 @@ func (l *products) make(key productKey, vector, aux C.CUdeviceptr, at [4]C.CUdev
 			return nil, err
 		}
 	}
-	return r, l.choose(r, key, at)
+	return r, nil
 }
 
 func transposed(t bool) int {
@@ -248,20 +253,11 @@ func dataType(t blas.DType) C.cudaDataType {
 // choose takes the heuristic's first algorithm, or with MVP_CUDA_SEARCH the fastest of its first eight.
 func (l *products) choose(r *product, key productKey, at [4]C.CUdeviceptr) error {
 	api := l.d.libs.lt
-	var preference C.cublasLtMatmulPreference_t
-	if err := l.check(C.call_cublasLtMatmulPreferenceCreate(api, &preference), "cublasLtMatmulPreferenceCreate"); err != nil {
+	preference, err := l.preference(key)
+	if err != nil {
 		return err
 	}
 	defer C.call_cublasLtMatmulPreferenceDestroy(api, preference)
-	if err := l.check(C.prefer_bytes(api, preference, C.CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspaceBytes), "cublasLtMatmulPreferenceSetAttribute"); err != nil {
-		return err
-	}
-	for i, a := range []int{key.b, key.a, key.c, key.result} {
-		if err := l.check(C.prefer_alignment(api, preference, C.uint(C.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES+i), C.uint32_t(a)),
-			"cublasLtMatmulPreferenceSetAttribute"); err != nil {
-			return err
-		}
-	}
 	var results [8]C.cublasLtMatmulHeuristicResult_t
 	asked, found := C.int(1), C.int(0)
 	if l.d.options.search && !l.d.capturing {
@@ -280,6 +276,24 @@ func (l *products) choose(r *product, key productKey, at [4]C.CUdeviceptr) error
 		return nil
 	}
 	return l.fastest(r, key, at, results[:found])
+}
+
+// preference says how much workspace there is and how the operands are aligned.
+func (l *products) preference(key productKey) (p C.cublasLtMatmulPreference_t, err error) {
+	api := l.d.libs.lt
+	if err := l.check(C.call_cublasLtMatmulPreferenceCreate(api, &p), "cublasLtMatmulPreferenceCreate"); err != nil {
+		return nil, err
+	}
+	if err := l.check(C.prefer_bytes(api, p, C.CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspaceBytes), "cublasLtMatmulPreferenceSetAttribute"); err != nil {
+		return nil, err
+	}
+	for i, a := range []int{key.b, key.a, key.c, key.result} {
+		if err := l.check(C.prefer_alignment(api, p, C.uint(C.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES+i), C.uint32_t(a)),
+			"cublasLtMatmulPreferenceSetAttribute"); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // fastest times candidates, each three times after a first, with the result going to scratch memory.
@@ -330,4 +344,13 @@ func (l *products) close() {
 	if l.handle != nil {
 		C.call_cublasLtDestroy(api, l.handle)
 	}
+}
+
+// misfit sets an attribute with a wrong size, for the tests: what cuBLASLt then says.
+func (l *products) misfit() error {
+	r, err := l.describe(productKey{m: 8, n: 8, k: 8, operands: blas.F32, out: blas.F32, epilogue: C.CUBLASLT_EPILOGUE_DEFAULT}, 0, 0)
+	if err != nil {
+		return err
+	}
+	return l.check(C.set_int(l.d.libs.lt, r.desc, C.CUBLASLT_MATMUL_DESC_BIAS_POINTER, 1), "cublasLtMatmulDescSetAttribute")
 }

@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -257,5 +258,73 @@ func TestEveryCallOfTheStartMayFail(t *testing.T) {
 		if n := gpu.Left(); n != 0 {
 			t.Errorf("%s, call %d: %d things are left", c.call, c.nth, n)
 		}
+	}
+}
+
+// Each variable and a GPU without memory pools: programs, products and memory give the same results.
+func TestOptions(t *testing.T) {
+	run := func(t *testing.T, env string, pools bool) []float64 {
+		if name, value, ok := strings.Cut(env, "="); ok {
+			t.Setenv(name, value)
+		}
+		gpu := emulator.Use(t)
+		if !pools {
+			gpu.NoPools()
+		}
+		d, err := New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b, c, sum := filled(d, blas.F32, 24, 8), filled(d, blas.F32, 24, 16), d.Alloc("c", blas.F32, 8, 16), d.Alloc("sum", blas.F32, 8)
+		p := d.Record("test", func() {
+			d.Gemm(blas.Gemm{C: c, A: a, B: b, TransA: true, Accumulate: true, ColSum: sum})
+		})
+		for range 4 {
+			p.Run()
+		}
+		got, err := blas.Get(d, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums, err := blas.Get(d, sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []blas.Tensor{a, b, c, sum} {
+			d.Free(x)
+		}
+		if graphs := gpu.Count("cuGraphLaunch"); (graphs == 3) != (env != "MVP_CUDA_GRAPH=off" && env != "MVP_CUDA_SYNC=1") {
+			t.Errorf("%d graphs were launched", graphs)
+		}
+		if err := d.Close(); err != nil || gpu.Left() != 0 {
+			t.Errorf("%v, %d things are left", err, gpu.Left())
+		}
+		return append(got, sums...)
+	}
+	var want []float64
+	for _, env := range []string{"", "MVP_CUDA_GRAPH=off", "MVP_CUDA_SYNC=1", "MVP_CUDA_SEARCH=1", "MVP_CUDA_TF32=1", "no pools"} {
+		t.Run(env, func(t *testing.T) {
+			got := run(t, env, env != "no pools")
+			if want == nil {
+				want = got
+			}
+			if !slices.Equal(got, want) {
+				t.Error("the result is another")
+			}
+		})
+	}
+}
+
+func TestDeviceNumbers(t *testing.T) {
+	emulator.Use(t)
+	for number, want := range map[string]string{"7": "no GPU 7", "x": "no device number"} {
+		t.Setenv("MVP_CUDA_DEVICE", number)
+		if _, err := New(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("MVP_CUDA_DEVICE=%s gives %v", number, err)
+		}
+	}
+	gpus, driver, err := List()
+	if err != nil || len(gpus) != 1 || gpus[0].Capability != 90 || !strings.Contains(driver, "13.0") || len(Libraries()) != 2 {
+		t.Errorf("List gives %v, %q, %v", gpus, driver, err)
 	}
 }

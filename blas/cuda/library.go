@@ -94,6 +94,19 @@ func openDriver() (*libraries, error) {
 
 // openMath opens cuBLASLt and NVRTC.
 func (l *libraries) openMath() error {
+	if err := l.openProducts(); err != nil {
+		return err
+	}
+	c, err := OpenCompiler()
+	if err != nil {
+		return err
+	}
+	l.rtc, l.archs, l.paths[2], l.versions[2] = c.api, c.archs, c.Path, c.Version
+	return nil
+}
+
+// openProducts opens cuBLASLt.
+func (l *libraries) openProducts() error {
 	lib, err := cublasltSpec.Open()
 	if err != nil {
 		return err
@@ -105,11 +118,6 @@ func (l *libraries) openMath() error {
 	}
 	v := int(C.lt_version(l.lt))
 	l.versions[1] = fmt.Sprintf("cuBLASLt %d.%d.%d", v/10000, v/100%100, v%100)
-	c, err := OpenCompiler()
-	if err != nil {
-		return err
-	}
-	l.rtc, l.archs, l.paths[2], l.versions[2] = c.api, c.archs, c.Path, c.Version
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mvptargets/blas/cuda/emulator"
 	"mvptargets/student/studenttest"
 )
 
@@ -252,5 +253,36 @@ func TestProfileAndHelp(t *testing.T) {
 	}
 	if stdout, _ := j.with("--version").trains(); !strings.Contains(stdout, "mvp-train ") || !strings.Contains(stdout, "  cpu: ") {
 		t.Errorf("the version is %q", stdout)
+	}
+}
+
+// devices lists the processor and, on the emulated GPU, that; without a driver it says what is missing.
+func TestDevices(t *testing.T) {
+	run := func(want ...string) {
+		cmd := exec.Command(os.Args[0], "devices")
+		cmd.Env = append(os.Environ(), "TRAIN_TEST=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, w := range want {
+			if !strings.Contains(string(out), w) {
+				t.Errorf("no %q in %s", w, out)
+			}
+		}
+	}
+	t.Setenv("MVP_CUDA", "/nowhere/libcuda.so.1")
+	run("cpu    ", "cuda   none: NVIDIA's driver not found", "/nowhere/libcuda.so.1")
+	emulator.Use(t)
+	run("cuda   0: emulated device, compute capability 9.0", "driver for CUDA 13.0", "cuBLASLt", "NVRTC")
+}
+
+// auto takes the GPU where there is one, here the emulated one, and the run is whole.
+func TestTrainsOnAGPUByItself(t *testing.T) {
+	emulator.Use(t)
+	j := newJob(t)
+	_, stderr := j.with("--set", `train.dtype="bf16"`).trains()
+	if !strings.Contains(stderr, "emulated device") {
+		t.Errorf("the device is not named: %s", stderr)
 	}
 }

@@ -40,7 +40,7 @@ import (
 
 // Device steers the emulated device of this process. One test at a time uses it.
 type Device struct {
-	count, fail, capacity, room, left, reset, decline unsafe.Pointer
+	count, fail, capacity, room, pools, left, reset, decline unsafe.Pointer
 }
 
 // Use builds the libraries, unless this very source was built before, points the environment at them, and resets the device's counts
@@ -76,7 +76,7 @@ func open(dir string) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{}
-	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity, "emulator_room": &d.room,
+	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity, "emulator_room": &d.room, "emulator_pools": &d.pools,
 		"emulator_left": &d.left, "emulator_reset": &d.reset}); err != nil {
 		return nil, err
 	}
@@ -105,6 +105,9 @@ func (d *Device) Room() int { return int(C.call_left(d.room)) }
 
 // Decline lets cuBLASLt's heuristic find nothing for an epilogue; 0 ends that.
 func (d *Device) Decline(epilogue int) { C.call_decline(d.decline, C.int(epilogue)) }
+
+// NoPools takes cuMemAllocAsync away, as some virtual GPUs do.
+func (d *Device) NoPools() { C.call_decline(d.pools, 0) }
 
 // Left counts what was made and not destroyed: memory, streams, events, modules, graphs, contexts.
 func (d *Device) Left() int { return int(C.call_left(d.left)) }

@@ -33,7 +33,7 @@ std::map<std::string, CUfunc_st *> functions;
 thread_local bool is_current;
 int retained, code;
 std::string reason;
-int capturing;
+int capturing, pools = 1;
 
 // enter counts a call and says with what it must fail.
 int enter(const char *call, bool needs_context) {
@@ -110,11 +110,12 @@ size_t emulator_capacity(size_t bytes) {
 	return capacity();
 }
 long emulator_room() { return room(); }
+void emulator_pools(int there) { pools = there; }
 long emulator_left() { return allocations() + streams.size() + events.size() + modules.size() + graphs.size() + execs.size() + retained; }
 void emulator_reset() {
 	counts.clear(), faults.clear();
 	code = 0, reason = "";
-	capturing = retained = 0;
+	capturing = retained = 0, pools = 1;
 	// What a device that was lost could not give back.
 	streams.clear(), events.clear(), modules.clear(), graphs.clear(), execs.clear();
 	release_all();
@@ -162,7 +163,7 @@ CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice) {
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *v = 9; break;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *v = 0; break;
 	case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *v = 227 << 10; break;
-	case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *v = 1; break;
+	case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *v = pools; break;
 	default: return invalid("device attribute");
 	}
 	return CUDA_SUCCESS;
@@ -194,6 +195,7 @@ CUresult cuMemFree_v2(CUdeviceptr p) {
 // The memory can be used at once by work on the stream; by other streams' only behind an event, which is not checked.
 CUresult cuMemAllocAsync(CUdeviceptr *p, size_t n, CUstream s) {
 	ENTER(cuMemAllocAsync) NOT_WHILE_CAPTURING
+	if (!pools) return invalid("the device has no memory pools");
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	if (!n) return invalid("allocation of 0 bytes");
 	void *m = allocate(n);
