@@ -37,8 +37,6 @@ import (
 	"sort"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"mvptargets/blas"
 )
 
@@ -110,15 +108,6 @@ func New(o Options) (*Device, error) {
 		d.detail += ", own matrix products"
 	}
 	return d, nil
-}
-
-// allowedProcessors counts the affinity mask, which a container or a job scheduler may have narrowed.
-func allowedProcessors() int {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil || set.Count() == 0 {
-		return runtime.NumCPU()
-	}
-	return set.Count()
 }
 
 // compute is the one thread that computes. It is never unlocked, so the thread and its OpenMP team end with it.

@@ -1,0 +1,75 @@
+package cpu_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"mvptargets/blas"
+	"mvptargets/blas/cpu"
+)
+
+func TestUnknownProducts(t *testing.T) {
+	t.Setenv("MVP_GEMM", "fast")
+	if _, err := cpu.New(cpu.Options{}); err == nil || !strings.Contains(err.Error(), "onednn") {
+		t.Errorf("MVP_GEMM=fast gave %v", err)
+	}
+}
+
+// Without the library that was asked for, the device multiplies by itself and says so.
+func TestMissingLibrary(t *testing.T) {
+	t.Setenv("MVP_ONEDNN", "/nowhere/libdnnl.so.3")
+	d := open(t, "", "onednn")
+	if detail := d.Info().Detail; !strings.Contains(detail, "own matrix products because") || !strings.Contains(detail, "/nowhere/libdnnl.so.3") {
+		t.Errorf("detail is %q", detail)
+	}
+	if got := product(t, d); got[0] == 0 {
+		t.Error("no product")
+	}
+}
+
+// The sum of an element runs in one order whatever the number of threads.
+func TestThreadsDoNotChangeProducts(t *testing.T) {
+	var want []float64
+	for _, threads := range []int{1, 2, 3, 5} {
+		d, err := cpu.New(cpu.Options{Threads: threads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := product(t, d)
+		d.Close()
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d threads give another product than 1", threads)
+		}
+	}
+}
+
+// product is a weight gradient whose k is cut, and a forward product.
+func product(t *testing.T, d blas.Device) []float64 {
+	t.Helper()
+	var out []float64
+	for _, transposed := range []bool{true, false} {
+		const m, n, k = 75, 197, 1701
+		a, b, c := d.Alloc("a", blas.BF16, k, m), d.Alloc("b", blas.BF16, k, n), d.Alloc("c", blas.F32, m, n)
+		for _, x := range []blas.Tensor{a, b} {
+			v := make([]float64, x.Len())
+			for i := range v {
+				v[i] = float64(i%17) / 7
+			}
+			blas.Set(d, x, v)
+		}
+		if !transposed {
+			a, b = a.Reshape(m, k), b.Reshape(n, k)
+		}
+		d.Gemm(blas.Gemm{A: a, TransA: transposed, B: b, TransB: !transposed, C: c})
+		v, err := blas.Get(d, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, v...)
+	}
+	return out
+}
