@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string) error {
 	recipe := f.String("recipe", "", "the recipe, a TOML `file`")
 	var set settings
 	f.Var(&set, "set", "override a recipe's `key=value`; may be given again")
+	dtype := f.String("dtype", "", "arithmetic, `f32|bf16`: short for --set train.dtype=...; without it the recipe's")
 	j := student.Job{Terminal: os.Stderr}
 	f.StringVar(&j.Targets, "targets", "", "the target store, a `folder`")
 	f.StringVar(&j.Images, "images", "", "the `source` of images that the store was made from")
@@ -63,6 +64,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if f.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q", f.Arg(0))
+	}
+	if *dtype != "" {
+		set = append(set, "train.dtype="+*dtype)
 	}
 	var err error
 	if j.Recipe, err = student.ReadRecipe(*recipe, set); err != nil {

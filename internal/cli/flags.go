@@ -140,7 +140,7 @@ func (f *FlagSet) Help(w io.Writer) {
 		if usage = strings.TrimPrefix(usage, argument+": "); !slices.Contains([]string{"", "0", "false"}, fl.DefValue) {
 			usage += " (default " + fl.DefValue + ")"
 		}
-		fmt.Fprintf(w, "  %-28s %s\n", head, usage)
+		fmt.Fprintf(w, "  %-28s  %s\n", head, usage)
 	})
 }
 
