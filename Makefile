@@ -3,7 +3,7 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda deps-gpu build test race bench-step bench-store lint soak clean gpu-check roofline
+.PHONY: help deps deps-cuda deps-gpu build test race bench-extract bench-step bench-store lint soak soak-extract clean gpu-check roofline
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,27 @@ build/venv-bench: internal/bench/requirements.txt
 	$(PYTHON) -m venv $@
 	$@/bin/pip install -q -r $<
 	touch $@
+
+# The Python peers: each onnxruntime in an environment of its own, since the packages overwrite each other.
+build/venv-peer/bin/python:
+	$(PYTHON) -m venv build/venv-peer
+	build/venv-peer/bin/pip install -q -r checks/requirements.txt
+
+build/venv-peer-openvino/bin/python:
+	$(PYTHON) -m venv build/venv-peer-openvino
+	build/venv-peer-openvino/bin/pip install -q -r internal/bench/extract/requirements-openvino.txt
+
+build/clip-b16/clip.onnx:
+	$(PYTHON) -m venv build/venv-torch
+	build/venv-torch/bin/pip install -q -r pipelines/clip/requirements.txt
+	build/venv-torch/bin/python pipelines/clip/export_clip.py $@ --random
+
+bench-extract: deps build/clip-b16/clip.onnx build/venv-peer/bin/python build/venv-peer-openvino/bin/python ## time stage one with ViT-B/16 beside the bare model and the same job in Python (first: 3 GB of PyTorch)
+	$(GO) run ./internal/bench/extract --model build/clip-b16/clip.onnx --python build/venv-peer/bin/python --python-openvino build/venv-peer-openvino/bin/python --json build/bench-extract.json
+
+soak-extract: deps ## run the small teacher over 100,000 images and watch the memory
+	$(GO) run ./internal/bench/extract --soak 100000
+
 
 bench-store: ## time reading a target store on one core, beside pyarrow (in build/venv, which CI makes), and writing one
 	mkdir -p build

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/term"
+
 	"mvptargets/extract/teacher"
 	"mvptargets/internal/progress"
 	"mvptargets/internal/source"
@@ -199,6 +201,9 @@ func (r *run) compute(ctx context.Context) error {
 	}
 	bar := progress.New(r.Log, r.Terminal, "extract", int64(views))
 	defer bar.Done()
+	if r.Terminal == nil || !term.IsTerminal(int(r.Terminal.Fd())) {
+		defer m.logEvery(r.Log, logEvery)()
+	}
 	l := &loader{from: r.from, decoder: r.decoder, policy: r.Policy, size: r.session.Size(), index: r.index, meter: &m, fail: cancel}
 	p, err := newPipeline(l, r.session, writer, &m, bar)
 	if err != nil {

@@ -64,3 +64,25 @@ func (m *meter) log(log *slog.Logger, message string) {
 	}
 	log.Info(message, args...)
 }
+
+// logEvery is how often the stages' times stand in the log of a running job.
+const logEvery = 10 * time.Second
+
+// logEvery writes the stages' line again and again until the function that it gives is called.
+func (m *meter) logEvery(log *slog.Logger, every time.Duration) (stop func()) {
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				m.log(log, "stages")
+			}
+		}
+	}()
+	return func() { close(quit); <-ended }
+}

@@ -67,10 +67,15 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.pythonOpenVINO, "python-openvino", "", "`program` with onnxruntime-openvino, for the peer on OpenVINO")
 	only := f.String("only", "", "one `provider` only")
 	out := f.String("json", "", "`file` to write the results to as JSON")
+	soak := f.Int("soak", 0, "instead, run the small teacher over this `number` of images and watch the memory")
+	decode := f.Int("decode-on", 0, "instead, time decoding of the pictures in --photos on this `number` of cores (the program calls itself so)")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if b.model == "" {
+	if *decode > 0 {
+		return decodeOn(ctx, *decode, *photos)
+	}
+	if b.model == "" && *soak == 0 {
 		return cli.Usagef("--model is missing; python3 pipelines/clip/export_clip.py build/clip-b16.onnx --random makes one")
 	}
 	b.log = f.Logger()
@@ -80,13 +85,27 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(scratch)
 	b.scratch, b.images = scratch, filepath.Join(scratch, "images")
+	if *soak > 0 {
+		return b.soak(ctx, *soak)
+	}
 	if err := os.Mkdir(b.images, 0o755); err != nil {
 		return err
 	}
 	if err := makePictures(b.images, *photos, *count); err != nil {
 		return err
 	}
-	var results []result
+	var report struct {
+		Extract []result       `json:"extract"`
+		Decode  []decodeResult `json:"decode_and_view"`
+	}
+	for cores := 1; cores <= min(2, runtime.NumCPU()); cores++ {
+		r, err := measureDecode(ctx, cores, b.images)
+		if err != nil {
+			return err
+		}
+		report.Decode = append(report.Decode, r)
+	}
+	printDecode(report.Decode)
 	for _, s := range settings {
 		if *only != "" && *only != s.Provider {
 			continue
@@ -95,17 +114,27 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		results = append(results, r)
+		report.Extract = append(report.Extract, r)
 	}
-	printTable(results)
+	printTable(report.Extract)
 	if *out == "" {
 		return nil
 	}
-	data, err := json.MarshalIndent(results, "", "  ")
+	data, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(*out, append(data, '\n'), 0o644)
+}
+
+func printDecode(results []decodeResult) {
+	fmt.Println("images per second, decode and view of JPEG files of 500x375; the whole job runs with a teacher that costs nothing")
+	fmt.Println("| cores | libjpeg-turbo and resize alone | whole job | ratio |")
+	fmt.Println("|---|---|---|---|")
+	for _, r := range results {
+		fmt.Printf("| %d | %.1f | %.1f | %.3f |\n", r.Cores, r.Bare, r.EndToEnd, r.Ratio)
+	}
+	fmt.Println()
 }
 
 func printTable(results []result) {

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"mvptargets/extract"
+	"mvptargets/extract/teacher"
+	"mvptargets/shards/view"
+)
+
+// soak runs the small teacher of the tree over n images, the scenes again and again under other names, and prints the process's
+// memory while it works: it must not grow with the number of images.
+func (b *bench) soak(ctx context.Context, n int) error {
+	images := filepath.Join(b.scratch, "many")
+	if err := linkScenes("testdata/scenes/train", images, n); err != nil {
+		return err
+	}
+	fmt.Printf("%d images, the small teacher\n| seconds | resident MiB |\n|---|---|\n", n)
+	done := make(chan struct{})
+	go watchMemory(done)
+	sum, err := extract.Run(ctx, extract.Config{
+		Model: "testdata/teacher/teacher.onnx", Images: images, Store: filepath.Join(b.scratch, "store-soak"), Features: teacher.Hidden, Views: 1,
+		Policy: view.NewCenter(), Provider: teacher.Auto, Precision: "f32", Batch: b.batch, Threads: b.threads, Loaders: b.loaders,
+		Part: extract.Part{Index: 0, Count: 1}, Log: b.log,
+	})
+	close(done)
+	if err != nil {
+		return err
+	}
+	resident, peak := memory()
+	fmt.Printf("%v\nresident %d MiB at the end, %d MiB at most\n", sum, resident, peak)
+	return nil
+}
+
+// linkScenes fills a folder with n names of the scenes' files, a thousand to a folder.
+func linkScenes(from, to string, n int) error {
+	files, err := filepath.Glob(filepath.Join(from, "*", "*.jpg"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("%s holds no scenes: run this in the tree's top folder (%v)", from, err)
+	}
+	for i := range n {
+		folder := filepath.Join(to, fmt.Sprintf("%04d", i/1000))
+		if i%1000 == 0 {
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				return err
+			}
+		}
+		path, err := filepath.Abs(files[i%len(files)])
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(path, filepath.Join(folder, fmt.Sprintf("%06d.jpg", i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchMemory prints a line every few seconds.
+func watchMemory(done <-chan struct{}) {
+	started := time.Now()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			resident, _ := memory()
+			fmt.Printf("| %.0f | %d |\n", time.Since(started).Seconds(), resident)
+		}
+	}
+}
+
+// memory reads the process's resident memory, now and at most, in MiB.
+func memory() (resident, peak int) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.Atoi(fields[1])
+		switch fields[0] {
+		case "VmRSS:":
+			resident = kib >> 10
+		case "VmHWM:":
+			peak = kib >> 10
+		}
+	}
+	return resident, peak
+}
