@@ -226,8 +226,8 @@ func (t *trainer) checkFinite(m Metrics) error {
 	if m.Skipped-t.skipped < maxNonFinite {
 		return nil
 	}
-	return fmt.Errorf("%d steps in a row, to step %d, had a gradient that is not finite: continue from an earlier checkpoint with a lower "+
-		"optimizer.lr, a longer optimizer.warmup_epochs or train.dtype = \"f32\"", maxNonFinite, m.Step)
+	return fmt.Errorf("%d steps in a row, to step %d, had a gradient that is not finite: start another run with a lower optimizer.lr, "+
+		"a longer optimizer.warmup_epochs or train.dtype = \"f32\"", maxNonFinite, m.Step)
 }
 
 func (t *trainer) milestone() bool {

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -217,15 +220,72 @@ func TestCheckpointsArePruned(t *testing.T) {
 	}
 }
 
-// Equal seeds and threads give equal losses, another seed gives others.
+// Equal seeds and threads give equal losses in every bit, another seed gives others.
 func TestEqualRunsHaveEqualLosses(t *testing.T) {
-	j := newJob(t)
-	want := undisturbed(j)
-	j.trains()
-	same(t, steps(t, j.out), want)
-	j.out += "-seed"
-	j.with("--set", "train.seed=1").trains()
-	if *steps(t, j.out)[0].Loss == *want[0].Loss {
-		t.Error("another seed has the same loss")
+	for _, dtype := range []string{"f32", "bf16"} {
+		t.Run(dtype, func(t *testing.T) {
+			j := newJob(t).with("--device", "cpu", "--set", "train.dtype="+dtype, "--set", "model.drop_path=0.1")
+			want := undisturbed(j)
+			j.trains()
+			same(t, steps(t, j.out), want)
+			j.out += "-seed"
+			j.with("--set", "train.seed=1", "--set", "train.epochs=2").trains()
+			if *steps(t, j.out)[0].Loss == *want[0].Loss {
+				t.Error("another seed has the same loss")
+			}
+		})
 	}
+}
+
+// Where the disk fills up while a checkpoint or the metrics are written, the checkpoint before stays as it is, the one line says what to do,
+// and with room again the run has the losses of an undisturbed one.
+func TestAFullDiskLeavesTheCheckpointBefore(t *testing.T) {
+	for name, c := range map[string]struct {
+		room int // for a file, beyond the metrics of the steps done
+		want []string
+	}{
+		"checkpoint": {2000, []string{"write checkpoint", "step-00000013", "file too large", "earlier checkpoints are untouched", "make room", "--resume"}},
+		"metrics":    {50, []string{"metrics.jsonl", "file too large", "make room", "--resume"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := newJob(t).with("--save-every", "4", "--resume")
+			want := undisturbed(j)
+			j.trains() // checkpoints at 12 and 15
+			if err := os.RemoveAll(filepath.Join(j.out, "checkpoints", "step-00000015")); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(filepath.Join(j.out, "metrics.jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := bytes.Join(bytes.SplitAfter(raw, []byte("\n"))[:12], nil)
+			before := folder(t, filepath.Join(j.out, "checkpoints"))
+			full := j.with("--save-every", "1")
+			full.env = []string{fmt.Sprintf("TRAIN_TEST_FILE_LIMIT=%d", len(kept)+c.room)}
+			full.fails(1, c.want...)
+			if after := folder(t, filepath.Join(j.out, "checkpoints")); !maps.Equal(after, before) {
+				t.Errorf("of the checkpoints %v are left, there were %v", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+			}
+			j.trains()
+			same(t, steps(t, j.out), want)
+		})
+	}
+}
+
+// folder is all files below dir with what is in them.
+func folder(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		files[path] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
