@@ -144,20 +144,17 @@ type problem struct {
 func (p problem) solve(ctx context.Context, fit, held []int, each func()) (Layer, error) {
 	var l Layer
 	s := FitStandardizer(p.train, p.dim, fit)
-	x, xHeld := s.Apply(p.train, fit), s.Apply(p.train, held)
-	for _, v := range x {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return l, fmt.Errorf("the features are not finite: did the training diverge?")
-		}
+	trainer, err := NewTrainer(s.Apply(p.train, fit), pick(p.y, fit), p.dim, p.classes)
+	if err != nil {
+		return l, err
 	}
-	y, yHeld := pick(p.y, fit), pick(p.y, held)
-	var model *Logistic
+	xHeld, yHeld := s.Apply(p.train, held), pick(p.y, held)
 	for _, c := range Strengths {
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
-		var err error
-		if model, err = Fit(x, y, p.dim, p.classes, c, model); err != nil {
+		model, err := trainer.Fit(c)
+		if err != nil {
 			return l, err
 		}
 		a := accuracy(model.Predict(xHeld), yHeld)
@@ -169,7 +166,10 @@ func (p problem) solve(ctx context.Context, fit, held []int, each func()) (Layer
 	}
 	all := every(len(p.y))
 	s = FitStandardizer(p.train, p.dim, all)
-	model, err := Fit(s.Apply(p.train, all), p.y, p.dim, p.classes, l.C, nil)
+	if trainer, err = NewTrainer(s.Apply(p.train, all), p.y, p.dim, p.classes); err != nil {
+		return l, err
+	}
+	model, err := trainer.Fit(l.C)
 	if err != nil {
 		return l, err
 	}
