@@ -3,10 +3,10 @@ GO     ?= go
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-cuda deps-gpu build test race bench-extract bench-step bench-store lint soak soak-extract clean gpu-check roofline
+.PHONY: help demo deps deps-cuda deps-gpu build test race bench bench-gemm bench-step bench-extract bench-store lint soak soak-extract clean gpu-check roofline
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: deps build ## the whole job on the sample images, in some five minutes: targets, training, probe, a report to look at
 	scripts/demo.sh demo
@@ -36,6 +36,8 @@ gpu-check: ## on a machine with an NVIDIA GPU: conformance, parity, times beside
 roofline: ## what a training step takes on an H100 and an A100, computed on paper
 	$(GO) run ./internal/bench/roofline --card h100
 	$(GO) run ./internal/bench/roofline --card a100
+
+bench: bench-gemm bench-step bench-store bench-extract ## all benchmarks, each beside its peer; tables, and JSON in build/ (an hour; the machine should be quiet)
 
 bench-step: build/venv-bench ## time a training step on this processor against PyTorch's, float32 and bf16
 	$(GO) run ./internal/bench/step --python build/venv-bench/bin/python --json build/bench-step.json
