@@ -1,8 +1,12 @@
 package student
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"mvptargets/blas"
@@ -71,5 +75,24 @@ func TestStateInFilesContinuesExactly(t *testing.T) {
 		if err := other.SetWeights(&TensorFile{}); err == nil {
 			t.Error("weights of another model are taken")
 		}
+	}
+}
+
+// The encoder's file has the tensors of timm's beit_base_patch16_224, all of them and no others, so that timm loads it strictly. (That
+// the same numbers give the same features is TestModelEqualsPyTorch's, and with timm itself checks/checkpoint_timm.py's.)
+func TestWeightsAreNamedAsTimms(t *testing.T) {
+	text, err := os.ReadFile("testdata/timm_beit_base.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range DefaultRecipe().Config(512).params() {
+		if p.Name != "" && !p.Training() {
+			got = append(got, fmt.Sprintf("%s [%s]\n", p.Name, strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Shape), " ", ", "), "[]")))
+		}
+	}
+	slices.Sort(got)
+	if want := strings.SplitAfter(strings.TrimSpace(string(text))+"\n", "\n"); !slices.Equal(got, want[:len(want)-1]) {
+		t.Errorf("%d tensors, timm has %d; ours are\n%s", len(got), len(want)-1, strings.Join(got, ""))
 	}
 }

@@ -1,0 +1,87 @@
+package student_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mvptargets/blas/ref"
+	"mvptargets/student"
+	"mvptargets/student/studenttest"
+)
+
+func tinyJob(t *testing.T, settings ...string) student.Job {
+	t.Helper()
+	images, store := studenttest.Data(t, 20, 1)
+	return student.Job{Recipe: tinyRecipe(t, settings...), Targets: store, Images: images, Run: filepath.Join(t.TempDir(), "run"),
+		SaveEvery: student.SaveEvery{Steps: 100}, Keep: 1, Log: slog.New(slog.DiscardHandler)}
+}
+
+// However a run ends, it gives back what it took from the device.
+func TestTrainLeavesNothingOnTheDevice(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(j *student.Job)
+		want   string
+	}{
+		"done":           {func(*student.Job) {}, ""},
+		"missing images": {func(j *student.Job) { j.Images = t.TempDir() }, "--images"},
+		"taken folder":   {func(j *student.Job) { j.Run = filepath.Join(j.Images, "class0/0000.jpg/run") }, "not a directory"},
+	} {
+		dev := ref.New()
+		j := tinyJob(t, "train.epochs=2")
+		c.change(&j)
+		_, err := student.Train(context.Background(), dev, j)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if live := dev.Live(); len(live) > 0 {
+			t.Errorf("%s: %d tensors live, the first %s", name, len(live), live[0].Name)
+		}
+		dev.Close()
+	}
+}
+
+// The student of a checkpoint, and that of the recipe alone, encode; they differ where training changed it.
+func TestEncodersOfARun(t *testing.T) {
+	dev := ref.New()
+	defer dev.Close()
+	j := tinyJob(t)
+	if _, err := student.Train(context.Background(), dev, j); err != nil {
+		t.Fatal(err)
+	}
+	c, err := student.OpenCheckpoint(j.Run)
+	if err != nil || c.Step != 15 || c.Recipe != j.Recipe {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	first := func(trained bool) float64 {
+		m := c.Recipe.Encoder(dev, 0, 1, c.TargetDim)
+		defer m.Close()
+		if trained {
+			if err := c.Load(m); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			m.Refresh()
+		}
+		m.Upload(&student.Batch{N: 1, Pixels: make([]uint8, 3*studenttest.Size*studenttest.Size)})
+		m.Encode()
+		v, err := m.Features(m.Depth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v[0]
+	}
+	a, b := first(true), first(false)
+	if a == b {
+		t.Errorf("trained and untrained both give %v", a)
+	}
+	if _, err := student.OpenCheckpoint(t.TempDir()); err == nil || !strings.Contains(err.Error(), "--out of mvp-train") {
+		t.Errorf("an empty folder gives %v", err)
+	}
+	if _, err := student.OpenCheckpoint(filepath.Join(j.Run, "checkpoints", fmt.Sprintf("step-%08d", 15))); err != nil {
+		t.Error(err)
+	}
+}
