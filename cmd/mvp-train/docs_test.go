@@ -16,7 +16,7 @@ import (
 	"mvptargets/student"
 )
 
-var flagAtStart = regexp.MustCompile("(?m)^\\W+--([a-z-]+)")
+var flagAtStart = regexp.MustCompile(`(?m)^\W+--([a-z-]+)`)
 
 // The flags in the table of docs/training.md are those of --help.
 func TestDocumentedFlags(t *testing.T) {
