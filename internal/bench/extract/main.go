@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"runtime"
 
 	"mvptargets/extract/teacher"
+	"mvptargets/internal/bench/figures"
 	"mvptargets/internal/cli"
 )
 
@@ -117,14 +117,7 @@ func run(ctx context.Context, args []string) error {
 		report.Extract = append(report.Extract, r)
 	}
 	printTable(report.Extract)
-	if *out == "" {
-		return nil
-	}
-	data, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*out, append(data, '\n'), 0o644)
+	return figures.Write(*out, report)
 }
 
 func printDecode(results []decodeResult) {

@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
+	"mvptargets/internal/bench/figures"
 	"mvptargets/internal/bench/peak"
 	"mvptargets/internal/cli"
 )
@@ -103,14 +103,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	r.sumUp()
 	r.print()
-	if *out == "" {
-		return nil
-	}
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*out, append(data, '\n'), 0o644)
+	return figures.Write(*out, r)
 }
 
 // open starts a device whose products come from one place.

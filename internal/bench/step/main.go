@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 
+	"mvptargets/internal/bench/figures"
 	"mvptargets/internal/cli"
 )
 
@@ -97,14 +98,7 @@ func run(ctx context.Context, args []string) error {
 		results = append(results, r)
 	}
 	b.print(results)
-	if *out == "" {
-		return nil
-	}
-	data, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*out, append(data, '\n'), 0o644)
+	return figures.Write(*out, results)
 }
 
 // compare runs ours and the peer in turns, each round in a process of its own, so that peak memory is that of one.

@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"slices"
 	"time"
 
+	"mvptargets/internal/bench/figures"
 	"mvptargets/internal/cli"
 	"mvptargets/shards"
 )
@@ -69,14 +69,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	r.print()
-	if *out == "" {
-		return nil
-	}
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(*out, append(data, '\n'), 0o644)
+	return figures.Write(*out, r)
 }
 
 // made writes a store per encoding and reads it.
