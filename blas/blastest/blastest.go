@@ -78,7 +78,9 @@ const (
 //	      soft    1e-4: the exponent of a score s errs by |s|·2^-23, and scores here reach 100
 //	bf16  element 2^-7: results a hair apart may round to neighbors, which differ by one unit in the last place
 //	      sum     3·2^-8: the same after one extra rounding to bf16 on the way
-//	      soft    2^-5: probabilities and dS may be rounded to bf16 before their products, and delta is taken of a rounded Out
+//	      soft    3·2^-6: probabilities and dS may be rounded to bf16 before their products. That puts a third of Out on a neighbor, 2^-8
+//	                    away; delta, taken of it, then errs by 2^-8·|DOut|·|Out|/2, all of which reaches dq where one probability is near 1,
+//	                    0.9 % of the root mean square in the steepest case here, and the largest of 1e4 elements five times that
 func tolerance(compute, stored blas.DType, g grade) float64 {
 	if g == exact {
 		return 0
@@ -88,7 +90,7 @@ func tolerance(compute, stored blas.DType, g grade) float64 {
 	}
 	switch stored {
 	case blas.BF16:
-		return [...]float64{0, 1. / 128, 3. / 256, 1. / 32}[g]
+		return [...]float64{0, 1. / 128, 3. / 256, 3. / 64}[g]
 	case blas.F64:
 		return [...]float64{0, 1e-14, 1e-12, 1e-11}[g]
 	}
