@@ -75,6 +75,7 @@ func (g Gemm) Check() {
 		kb = g.B.Cols()
 	}
 	op.that(k == kb, fmt.Sprintf("inner dimensions differ: A gives %d, B gives %d", k, kb))
+	op.that(k > 0, "nothing to add up: the inner dimension is 0")
 	op.that(g.C.Rows() == m && g.C.Cols() == n, fmt.Sprintf("C is %v, want [%d %d]", g.C, m, n))
 	op.that(!g.Accumulate || g.Epilogue == Plain, "Accumulate goes with the plain epilogue only")
 	op.types("C", g.C, g.A.dtype, g.A.dtype.Master())

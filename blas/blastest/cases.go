@@ -8,28 +8,30 @@ import (
 	"mvptargets/blas"
 )
 
-// testCase builds tensors and issues operations on one side. Its first input is the one that the poisoned flavors change.
+// testCase builds tensors and issues operations on one side.
 type testCase struct {
 	name   string
 	poison bool // NaN and infinity pass through as on the reference
+	span   span
 	run    func(*side)
 }
 
 func cases(compute blas.DType) []testCase {
-	return slices.Concat(gemmCases(compute), tokenCases(), normCases(), attentionCases(), trainCases(compute))
+	return slices.Concat(gemmCases(compute), tokenCases(), normCases(), attentionCases(), trainCases(compute), edgeCases())
 }
 
-// gemmSizes are m, n, k: single elements, odd ones, a class token's row, the shapes of masked rows and tokens, a k too long for a cache.
-var gemmSizes = [][3]int{{1, 1, 1}, {3, 5, 7}, {1, 64, 197}, {75, 33, 64}, {197, 192, 65}, {130, 70, 394}, {394, 64, 768}, {29, 70, 1701}}
+// gemmSizes are m, n, k: single elements, odd ones, one more than whole tiles, a class token's row, the shapes of masked
+// rows and tokens, a k too long for a cache.
+var gemmSizes = [][3]int{{1, 1, 1}, {3, 5, 7}, {43, 97, 15}, {1, 64, 197}, {75, 33, 64}, {197, 192, 65}, {130, 70, 394}, {394, 64, 768}, {29, 70, 1701}}
 
 func gemmCases(compute blas.DType) (out []testCase) {
 	for _, size := range gemmSizes {
 		for i, trans := range [][2]bool{{false, true}, {false, false}, {true, false}, {true, true}} {
 			name := fmt.Sprintf("gemm %v trans %v", size, trans)
-			out = append(out, testCase{name, true, func(s *side) {
+			out = append(out, testCase{name, true, products, func(s *side) {
 				g := s.gemm(size, trans, compute)
 				s.dev.Gemm(g)
-			}}, testCase{name + " accumulate", true, func(s *side) {
+			}}, testCase{name + " accumulate", true, products, func(s *side) {
 				g := s.gemm(size, trans, compute.Master())
 				g.Accumulate = true
 				g.ColSum = s.sumInto("ColSum", sum, size[0])
@@ -53,7 +55,7 @@ func (s *side) gemm(size [3]int, trans [2]bool, c blas.DType) blas.Gemm {
 	return g
 }
 
-func pick(cond bool, a, b int) int {
+func pick[T any](cond bool, a, b T) T {
 	if cond {
 		return a
 	}
@@ -63,7 +65,8 @@ func pick(cond bool, a, b int) int {
 func epilogueCases(name string, size [3]int, trans [2]bool) (out []testCase) {
 	m, n := size[0], size[1]
 	for _, e := range []blas.Epilogue{blas.AddBias, blas.AddBiasGELU, blas.GELUGrad} {
-		out = append(out, testCase{fmt.Sprint(name, " ", e), true, func(s *side) {
+		reach := pick(e == blas.GELUGrad, squares, products) // the derivative of cuBLASLt's GELU squares its argument
+		out = append(out, testCase{fmt.Sprint(name, " ", e), true, reach, func(s *side) {
 			g := s.gemm(size, trans, s.compute)
 			g.Epilogue = e
 			g.Bias = s.in(s.master, n) // GELUGrad has no use for it
@@ -77,7 +80,7 @@ func epilogueCases(name string, size [3]int, trans [2]bool) (out []testCase) {
 		}})
 	}
 	for variant := range 4 {
-		out = append(out, testCase{fmt.Sprint(name, " residual ", variant), true, func(s *side) {
+		out = append(out, testCase{fmt.Sprint(name, " residual ", variant), true, products, func(s *side) {
 			g := s.gemm(size, trans, s.master)
 			g.Epilogue = blas.AddResidual
 			g.Residual = g.C
@@ -97,20 +100,20 @@ func epilogueCases(name string, size [3]int, trans [2]bool) (out []testCase) {
 
 func tokenCases() (out []testCase) {
 	out = append(out,
-		testCase{"cast", true, func(s *side) {
+		testCase{"cast", true, whole, func(s *side) {
 			src := s.in(s.master, 6, 37)
 			s.dev.Cast(blas.Cast{Dst: s.out("low", exact, s.compute, 6, 37), Src: src})
 			s.dev.Cast(blas.Cast{Dst: s.out("scaled", element, s.compute, 6, 37), Src: src, Scale: s.factors(3), RowsPer: 2})
 			s.dev.Cast(blas.Cast{Dst: s.out("from f16", exact, s.master, 3, 75), Src: s.plain(blas.F16, 3, 75)})
 			s.dev.Cast(blas.Cast{Dst: s.out("from compute", exact, s.master, 1000), Src: s.in(s.compute, 1000)})
 		}},
-		testCase{"zero", false, func(s *side) { s.dev.Zero(s.check("X", exact, s.in(s.compute, 5, 13)).Slice(1, 4)) }},
-		testCase{"patches", false, func(s *side) {
+		testCase{"zero", false, whole, func(s *side) { s.dev.Zero(s.check("X", exact, s.in(s.compute, 5, 13)).Slice(1, 4)) }},
+		testCase{"patches", false, squares, func(s *side) {
 			px := s.values(blas.U8, s.random(2*24*24*3, func() float64 { return float64(s.rng.IntN(256)) }), 2, 24, 24, 3)
 			s.dev.Patches(blas.Patches{Dst: s.out("Dst", element, s.compute, 2*9, 3*64), Pixels: px, Patch: 8,
 				Mean: [3]float64{0.48, 0.45, 0.4}, Std: [3]float64{0.26, 0.25, 0.27}})
 		}},
-		testCase{"rows", true, func(s *side) {
+		testCase{"rows", true, whole, func(s *side) {
 			src, idx := s.in(s.compute, 197, 19), s.index(75, 197)
 			some := s.out("gathered", exact, s.compute, 75, 19)
 			s.dev.GatherRows(blas.GatherRows{Dst: some, Src: src, Index: idx})
@@ -119,7 +122,7 @@ func tokenCases() (out []testCase) {
 			s.dev.GatherRows(blas.GatherRows{Dst: s.out("master", exact, s.master, 3, 5), Src: m, Index: s.index(3, 7)})
 		}})
 	for _, full := range []bool{true, false} {
-		out = append(out, testCase{fmt.Sprint("tokens mask and pos ", full), true, func(s *side) { tokens(s, 3, 12, 21, full) }})
+		out = append(out, testCase{fmt.Sprint("tokens mask and pos ", full), true, whole, func(s *side) { tokens(s, 3, 12, 21, full) }})
 	}
 	return out
 }
@@ -140,18 +143,20 @@ func tokens(s *side, b, p, d int, full bool) {
 func normCases() (out []testCase) {
 	for _, size := range [][2]int{{1, 3}, {6, 64}, {197, 75}, {394, 768}} {
 		for _, joined := range []bool{false, true} {
-			out = append(out, testCase{fmt.Sprint("layer norm ", size, " joined ", joined), true, func(s *side) { norm(s, size[0], size[1], joined) }})
+			out = append(out, testCase{fmt.Sprint("layer norm ", size, " joined ", joined), true, squares, func(s *side) { norm(s, s.in(s.master, size[0], size[1]), joined) }})
 		}
 	}
 	return append(out,
-		testCase{"layer scale", true, func(s *side) {
-			w, b, g := s.in(s.master, 33, 65), s.in(s.master, 33), s.plain(s.master, 33)
+		testCase{"layer scale", true, whole, func(s *side) {
 			s.dev.LayerScale(blas.LayerScale{ScaledWeight: s.out("ScaledWeight", element, s.compute, 33, 65),
-				ScaledBias: s.out("ScaledBias", element, s.master, 33), Weight: w, Bias: b, Gamma: g})
+				ScaledBias: s.out("ScaledBias", element, s.master, 33), Weight: s.in(s.master, 33, 65), Bias: s.in(s.master, 33), Gamma: s.plain(s.master, 33)})
+		}},
+		testCase{"layer scale backward", true, squares, func(s *side) {
+			w, b, g := s.in(s.master, 33, 65), s.in(s.master, 33), s.plain(s.master, 33)
 			s.dev.LayerScaleBackward(blas.LayerScaleBackward{DWeight: s.sumInto("DWeight", element, 33, 65),
 				DBias: s.sumInto("DBias", element, 33), DGamma: s.sumInto("DGamma", sum, 33), Weight: w, Bias: b, Gamma: g})
 		}},
-		testCase{"relative position bias", true, func(s *side) {
+		testCase{"relative position bias", true, whole, func(s *side) {
 			const t, h, n = 28, 3, 10
 			table, dbias := s.in(s.master, t, h), s.in(s.master, h, n, n)
 			idx := s.values(blas.I32, s.random(n*n, func() float64 { return float64(s.rng.IntN(t)) }), n, n)
@@ -160,8 +165,10 @@ func normCases() (out []testCase) {
 		}})
 }
 
-func norm(s *side, m, d int, joined bool) {
-	x, w := s.in(s.master, m, d), s.plain(s.master, d)
+// norm is layer norm of x [m, d] and its backward, alone or joined to a residual path.
+func norm(s *side, x blas.Tensor, joined bool) {
+	m, d := x.Rows(), x.Cols()
+	w := s.plain(s.master, d)
 	mean, rstd := s.out("Mean", sum, s.master, m), s.out("Rstd", sum, s.master, m)
 	s.dev.LayerNorm(blas.LayerNorm{Y: s.out("Y", sum, s.compute, m, d), Mean: mean, Rstd: rstd, X: x, Weight: w,
 		Bias: s.plain(s.master, d), Eps: 1e-6})

@@ -2,7 +2,6 @@ package blastest
 
 import (
 	"fmt"
-	"math"
 
 	"mvptargets/blas"
 )
@@ -12,24 +11,29 @@ func attentionCases() (out []testCase) {
 	for _, c := range []struct {
 		b, n, heads, d int
 		bias           bool
-	}{{1, 1, 1, 1, false}, {2, 3, 2, 5, true}, {1, 17, 3, 16, true}, {2, 37, 2, 33, false}, {2, 197, 2, 64, true}} {
+	}{{1, 1, 1, 1, false}, {2, 3, 2, 5, true}, {1, 17, 3, 16, true}, {2, 37, 2, 33, false}, {1, 197, 2, 64, true}} {
 		name := fmt.Sprintf("attention %d x %d tokens, %d heads of %d, bias %v", c.b, c.n, c.heads, c.d, c.bias)
-		out = append(out, testCase{name, true, func(s *side) { attention(s, c.b, c.n, c.heads, c.d, c.bias) }})
+		out = append(out, testCase{name, true, products, func(s *side) {
+			// Beyond this scale softmax is a choice between scores that rounding alone ranks.
+			qkv, bias := s.scaled(s.compute, min(s.flavor.scale, 3), c.b*c.n, 3*c.heads*c.d), blas.Tensor{}
+			if c.bias {
+				bias = s.plain(s.master, c.heads, c.n, c.n)
+			}
+			attention(s, qkv, bias, c.b, c.n, c.heads)
+		}})
 	}
 	return out
 }
 
-func attention(s *side, b, n, heads, d int, withBias bool) {
-	// Beyond this scale softmax is a choice between scores that rounding alone ranks.
-	scale := math.Min(s.flavor.scale, 3)
-	w := heads * d
-	f := blas.Attention{QKV: s.scaled(s.compute, scale, b*n, 3*w), Heads: heads,
+// attention is forward and backward; the bias may be absent.
+func attention(s *side, qkv, bias blas.Tensor, b, n, heads int) {
+	w := qkv.Cols() / 3
+	f := blas.Attention{QKV: qkv, Bias: bias, Heads: heads,
 		Out: s.out("Out", soft, s.compute, b*n, w), LSE: s.out("LSE", soft, s.master, b, heads, n)}
 	r := blas.AttentionBackward{DQKV: s.out("DQKV", soft, s.compute, b*n, 3*w), DOut: s.in(s.compute, b*n, w),
-		Out: f.Out, LSE: f.LSE, QKV: f.QKV, Heads: heads}
-	if withBias {
-		f.Bias = s.plain(s.master, heads, n, n)
-		r.Bias, r.DBias = f.Bias, s.sumInto("DBias", soft, heads, n, n)
+		Out: f.Out, LSE: f.LSE, QKV: qkv, Bias: bias, Heads: heads}
+	if bias.Ok() {
+		r.DBias = s.sumInto("DBias", soft, heads, n, n)
 	}
 	s.dev.Attention(f)
 	s.dev.AttentionBackward(r)
@@ -38,24 +42,27 @@ func attention(s *side, b, n, heads, d int, withBias bool) {
 func trainCases(compute blas.DType) (out []testCase) {
 	for _, size := range [][2]int{{1, 3}, {3, 17}, {75, 512}} {
 		for _, target := range []blas.DType{blas.F16, compute.Master()} {
-			out = append(out, testCase{fmt.Sprint("losses ", size, " target ", target), true, func(s *side) { losses(s, size[0], size[1], target) }})
+			out = append(out, testCase{fmt.Sprint("losses ", size, " target ", target), true, squares, func(s *side) {
+				losses(s, s.in(s.compute, size[0], size[1]), s.plain(target, size[0], size[1]))
+			}})
 		}
 	}
 	for _, n := range []int{1, 5, 1003, 70001} {
 		out = append(out,
-			testCase{fmt.Sprint("sum of squares ", n), true, func(s *side) {
+			testCase{fmt.Sprint("sum of squares ", n), true, squares, func(s *side) {
 				s.dev.SumSquares(blas.SumSquares{X: s.in(s.master, n), Out: s.out("Out", sum, s.master, 1)})
 			}},
-			testCase{fmt.Sprint("ema ", n), true, func(s *side) {
+			testCase{fmt.Sprint("ema ", n), true, whole, func(s *side) {
 				s.dev.EMA(blas.EMA{Param: s.in(s.master, n), Avg: s.sumInto("Avg", element, n), Decay: 0.999})
 			}},
-			testCase{fmt.Sprint("optimizer ", n), true, func(s *side) { optimizer(s, n) }})
+			testCase{fmt.Sprint("optimizer ", n), true, squares, func(s *side) { optimizer(s, n) }})
 	}
 	return out
 }
 
-func losses(s *side, r, k int, target blas.DType) {
-	pred, want := s.in(s.compute, r, k), s.plain(target, r, k)
+// losses is both losses of rows of predictions against their targets, forward and backward.
+func losses(s *side, pred, want blas.Tensor) {
+	r, k := pred.Rows(), pred.Cols()
 	stats := s.out("Stats", sum, s.master, r, 3)
 	s.dev.CosineLoss(blas.CosineLoss{Loss: s.sumInto("cosine", sum, 1), Stats: stats, Pred: pred, Target: want, Scale: 1 / float64(r)})
 	s.dev.CosineLossBackward(blas.CosineLossBackward{DPred: s.out("cosine DPred", soft, s.compute, r, k), Stats: stats,

@@ -83,7 +83,7 @@ func (d *Device) roomOf(ints []int) int {
 func (d *Device) libraryProduct(g blas.Gemm, m, n, k int) {
 	simple := g.Epilogue == blas.Plain || g.Epilogue == blas.AddBias
 	// An accumulated product in bf16 must not be rounded before it is added.
-	if k > 0 && simple && !(g.Accumulate && g.C.DType() != blas.F32) {
+	if simple && !(g.Accumulate && g.C.DType() != blas.F32) {
 		if err := d.dnn.matmul(g, address(g.C), g.C.DType(), g.Accumulate); err != nil {
 			d.fail(g.Name(), err)
 		}
@@ -118,12 +118,10 @@ const productElements = 2 << 20
 
 // rows computes some rows of C by way of their float32 product x; first is the number of the first one.
 func (d *Device) rows(g blas.Gemm, x blas.Tensor, first int) {
-	m, n, k := g.Dims()
+	m, n, _ := g.Dims()
 	plain := g
 	plain.Bias = blas.Tensor{}
-	if k == 0 {
-		clearBytes(address(x), x.Bytes())
-	} else if err := d.dnn.matmul(plain, address(x), blas.F32, false); err != nil {
+	if err := d.dnn.matmul(plain, address(x), blas.F32, false); err != nil {
 		d.fail(g.Name(), err)
 		return
 	}

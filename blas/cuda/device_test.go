@@ -37,7 +37,7 @@ func TestConformanceOnTheEmulatedGPU(t *testing.T) {
 		t.Run(compute.String(), func(t *testing.T) {
 			d, _ := emulated(t)
 			t.Log(d.Info().Detail)
-			blastest.Run(t, d, ref.New(), compute)
+			blastest.Run(t, ref.New(), compute, d)
 		})
 	}
 }

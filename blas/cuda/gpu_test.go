@@ -25,7 +25,7 @@ func TestConformanceOnThisGPU(t *testing.T) {
 			}
 			defer d.Close()
 			t.Log(d.Info().Detail)
-			blastest.Run(t, d, ref.New(), compute)
+			blastest.Run(t, ref.New(), compute, d)
 		})
 	}
 }
