@@ -74,7 +74,7 @@ func (m *Model) alloc(name string, t blas.DType, shape ...int) blas.Tensor {
 func NewModel(dev blas.Device, c Config, o Options, seed uint64) *Model {
 	m := &Model{Config: c, Options: o, dev: dev, Params: newParams(dev, c.params(), o.Compute)}
 	m.MicroN = max(m.MicroN, 1)
-	blas.Set(dev, m.Params.Value, m.Params.initial(seed))
+	m.Params.draw(dev, seed)
 	master, n, tokens := o.Compute.Master(), o.Batch, c.Tokens()
 	m.pixels = m.alloc("pixels", blas.U8, n, c.ImageSize, c.ImageSize, 3)
 	m.patches = m.alloc("patches", o.Compute, n*c.Patches(), 3*c.PatchSize*c.PatchSize)

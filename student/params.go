@@ -104,23 +104,22 @@ func (p *Params) Of(buffer blas.Tensor, name string) blas.Tensor {
 	return t.Reshape(q.Shape[0], q.Len()/q.Shape[0])
 }
 
-// initial draws the starting values: parameter i from its own generator, keyed by (seed, i), so that a change to one
-// leaves the others as they were. Truncated at two standard deviations, as timm's trunc_normal_ is for these sizes.
-func (p *Params) initial(seed uint64) []float64 {
-	out := make([]float64, 0, p.Value.Len())
+// draw puts the starting values on dev: parameter i from its own generator, keyed by (seed, i), so that a change to one leaves the
+// others as they were. Truncated at two standard deviations, as timm's trunc_normal_ is for these sizes.
+func (p *Params) draw(dev blas.Device, seed uint64) {
 	for i, q := range p.List {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		for range q.Len() {
-			x := q.Value
+		v := make([]float64, q.Len())
+		for j := range v {
+			v[j] = q.Value
 			if q.Std > 0 {
-				x = r.NormFloat64()
+				x := r.NormFloat64()
 				for math.Abs(x) > 2 {
 					x = r.NormFloat64()
 				}
-				x *= q.Std
+				v[j] = x * q.Std
 			}
-			out = append(out, x)
 		}
+		blas.Set(dev, p.Value.Slice(q.at, q.at+q.Len()), v)
 	}
-	return out
 }

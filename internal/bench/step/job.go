@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
 	"mvptargets/blas/cuda"
@@ -30,12 +28,15 @@ import (
 type job struct {
 	Device, DType                       string
 	Batch, Micro, Steps, Depth, Threads int
+	Cut                                 int
 }
 
 // measured is what a round gave, ours or the peer's.
 type measured struct {
 	Seconds []float64 `json:"seconds"` // of each step
 	Memory  int64     `json:"peak_rss"`
+	Held    int64     `json:"device_bytes"`
+	Saving  int64     `json:"peak_rss_saving,omitempty"` // after a checkpoint's tensors were read back
 	Device  string    `json:"device"`
 	Limit   float64   `json:"limit"` // images per second; 0 where it isn't known
 	Rate    float64   `json:"images_per_s"`
@@ -55,26 +56,29 @@ func (j job) flops() float64 {
 	return 2 * (3*(float64(c.Depth)*block+n*d*float64(c.TargetDim)) + 2*float64(c.Patches())*d*d)
 }
 
-// stepper returns a function that does one step on dev, and what frees the model.
-func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), free func(), err error) {
+// stepper returns a function that does one step on dev, and its model. With Cut a step has no more micro-batches than that.
+func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), m *student.Model, err error) {
 	compute, err := blas.ParseDType(j.DType)
 	if err != nil {
 		return nil, nil, err
 	}
 	micros := j.Batch / j.Micro
-	m := student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
+	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
 	b := madeUp(j.Micro, j.config())
 	m.Refresh()
 	step = func() (student.StepResult, error) {
 		m.BeginStep()
-		for range micros {
+		for i := range micros {
+			if i == j.Cut && j.Cut > 0 {
+				break
+			}
 			m.Upload(b)
 			m.MicroStep()
 		}
 		m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1.5e-3, 0.05)
 		return m.Result()
 	}
-	return step, m.Close, nil
+	return step, m, nil
 }
 
 // open starts the device, and says how many steps warm it up.
@@ -99,11 +103,11 @@ func (j job) measure(ctx context.Context) (measured, error) {
 	if compute, err := blas.ParseDType(j.DType); err == nil && j.Device == "cpu" {
 		r.Limit = peak.Rate(compute, info.Threads) * 1e9 / j.flops()
 	}
-	step, free, err := j.stepper(dev)
+	step, m, err := j.stepper(dev)
 	if err != nil {
 		return measured{}, err
 	}
-	defer free()
+	defer m.Close()
 	for i := range j.Steps + warm {
 		if ctx.Err() != nil {
 			return measured{}, ctx.Err()
@@ -118,12 +122,15 @@ func (j job) measure(ctx context.Context) (measured, error) {
 		}
 		fmt.Fprintf(os.Stderr, "%s step %d: %.2f s, loss %.4f\n", j.DType, i, time.Since(start).Seconds(), s.Loss)
 	}
-	var use unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &use); err != nil {
-		return measured{}, err
+	r.Rate = float64(j.Batch) / median(slices.Clone(r.Seconds))
+	for _, a := range dev.Live() {
+		r.Held += int64(a.Bytes)
 	}
-	r.Memory, r.Rate = use.Maxrss<<10, float64(j.Batch)/median(slices.Clone(r.Seconds))
-	return r, nil
+	if r.Memory, err = peakResident(); err != nil || j.Cut == 0 {
+		return r, err
+	}
+	r.Saving, err = peakSaving(m)
+	return r, err
 }
 
 // profile prints what the operations of a step take.
@@ -134,11 +141,11 @@ func (j job) profile(ctx context.Context, w io.Writer) error {
 	}
 	defer dev.Close()
 	timed := profile.New(dev)
-	step, free, err := j.stepper(timed)
+	step, m, err := j.stepper(timed)
 	if err != nil {
 		return err
 	}
-	defer free()
+	defer m.Close()
 	for range warm {
 		if _, err := step(); err != nil {
 			return err
@@ -165,7 +172,7 @@ func (j job) child(ctx context.Context) (measured, error) {
 		return measured{}, err
 	}
 	return roundOf(exec.CommandContext(ctx, self, "--alone", "--dtype", j.DType, "--batch", fmt.Sprint(j.Batch), "--micro", fmt.Sprint(j.Micro),
-		"--steps", fmt.Sprint(j.Steps), "--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads)))
+		"--steps", fmt.Sprint(j.Steps), "--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads), "--cut", fmt.Sprint(j.Cut)))
 }
 
 //go:embed peer.py

@@ -3,6 +3,7 @@
 //
 //	go run ./internal/bench/step [--python PYTHON] [--json FILE]
 //	go run ./internal/bench/step --dtype bf16 --profile
+//	go run ./internal/bench/step --memory
 //	go run ./internal/bench/step --dtype bf16 --alone --device cuda
 //
 // A Python must have torch and timm; without one its columns stay empty.
@@ -63,6 +64,8 @@ func run(ctx context.Context, args []string) error {
 	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes; cuda runs --alone")
 	f.StringVar(&b.python, "python", "", "`program` with torch and timm, for the peer")
 	profile := f.Bool("profile", false, "print a table of our operations in place of the comparison")
+	memory := f.Bool("memory", false, "print the memory of steps of --batch, 8 and 64 times --batch, in place of the comparison")
+	f.IntVar(&b.job.Cut, "cut", 0, "of --alone: run no more than this `number` of micro-batches of a step; 0: all")
 	alone := f.Bool("alone", false, "run one round of ours and print it as JSON, in place of the comparison")
 	out := f.String("json", "", "`file` to write the results to as JSON")
 	if err := f.Parse(args); err != nil {
@@ -72,6 +75,9 @@ func run(ctx context.Context, args []string) error {
 		return cli.Usagef("--micro must divide --batch, and --steps and --rounds be positive")
 	}
 	b.job.Device = *device
+	if *memory {
+		return b.memory(ctx, *only)
+	}
 	if *profile || *alone || *device == "cuda" {
 		b.job.DType = *only
 		if *only == "all" {
