@@ -7,6 +7,7 @@ import (
 	"mvptargets/blas"
 	"mvptargets/blas/cuda"
 	"mvptargets/blas/cuda/emulator"
+	"mvptargets/blas/ref"
 )
 
 // gpu is the CUDA device on the emulated GPU.
@@ -52,11 +53,20 @@ func TestNonFiniteStepChangesNothing(t *testing.T) {
 	}
 }
 
+// On every device, for training and for reading features: nothing is left when a model is closed, and the test would see it.
 func TestModelFreesAll(t *testing.T) {
-	m, _ := goldenModel(t, blas.BF16)
-	dev := m.dev
-	m.Close()
-	if live := dev.Live(); len(live) > 0 {
-		t.Errorf("%d tensors live after Close, the first %s", len(live), live[0].Name)
+	card, _ := gpu(t)
+	for _, dev := range []blas.Device{ref.New(), processor(t), card} {
+		m, _ := goldenModelOn(t, dev, blas.BF16)
+		goldenSmall.losses(t, m, 2, nil)
+		e := NewModel(dev, goldenSmall.config, Options{Compute: blas.F32, Batch: 2}, 1)
+		if live := dev.Live(); len(live) < len(m.owned)+len(e.owned) {
+			t.Errorf("%s: %d tensors live in two models that own %d and %d", dev.Info().Name, len(live), len(m.owned), len(e.owned))
+		}
+		m.Close()
+		e.Close()
+		if live := dev.Live(); len(live) > 0 {
+			t.Errorf("%s: %d tensors live after Close, the first %s", dev.Info().Name, len(live), live[0].Name)
+		}
 	}
 }
