@@ -17,6 +17,9 @@ type Device interface {
 	Upload(dst Tensor, src []byte)
 	// Download waits for the operations so far and copies src to the host. It returns what Sync would.
 	Download(dst []byte, src Tensor) error
+	// Fetch begins a Download and returns at once; wait, to be called once, ends it: dst then holds src as the operations before Fetch
+	// left it, and the error is the first of them since the last Sync. For figures: at most FetchBytes.
+	Fetch(dst []byte, src Tensor) (wait func() error)
 	// Sync waits for all operations and returns the first error since the last Sync.
 	Sync() error
 	// Record prepares operations that will be issued many times: issue must issue the same ones at each call. A device
@@ -54,6 +57,9 @@ type Device interface {
 	AdamW(AdamW)
 	EMA(EMA)
 }
+
+// FetchBytes is the most that Fetch takes.
+const FetchBytes = 4096
 
 // Info describes a device for the log, the checkpoint and the report.
 type Info struct {

@@ -44,6 +44,7 @@ func Run(t *testing.T, ref blas.Device, compute blas.DType, devices ...blas.Devi
 	for _, dev := range devices {
 		name := device(dev.Info())
 		t.Run("upload in order on "+name, func(t *testing.T) { uploadInOrder(t, dev) })
+		t.Run("fetch in order on "+name, func(t *testing.T) { fetchInOrder(t, dev) })
 		t.Run("record on "+name, func(t *testing.T) { record(t, dev, compute) })
 		if live := dev.Live(); len(live) > 0 {
 			t.Errorf("%d tensors left allocated on %s: %v", len(live), name, live)

@@ -199,6 +199,26 @@ func record(t *testing.T, dev blas.Device, compute blas.DType) {
 	}
 }
 
+// fetchInOrder checks that each of several fetches gives what its tensor held when it was begun, in whatever order they are waited for.
+func fetchInOrder(t *testing.T, dev blas.Device) {
+	const n = blas.FetchBytes / 4
+	x := dev.Alloc("fetch", blas.F32, n)
+	defer dev.Free(x)
+	got := make([][]float32, 5)
+	waits := make([]func() error, len(got))
+	for i := range got {
+		blas.Set(dev, x, slices.Repeat([]float64{float64(i)}, n))
+		got[i] = make([]float32, n)
+		waits[i] = dev.Fetch(blas.Bytes(got[i]), x)
+	}
+	dev.Zero(x)
+	for _, i := range []int{0, 2, 1, 4, 3} {
+		if err := waits[i](); err != nil || got[i][0] != float32(i) || got[i][n-1] != float32(i) {
+			t.Errorf("fetch %d gave %v to %v, %v", i, got[i][0], got[i][n-1], err)
+		}
+	}
+}
+
 // uploadInOrder checks that an upload waits for earlier operations and has taken its bytes when it returns.
 func uploadInOrder(t *testing.T, dev blas.Device) {
 	const n = 1 << 16

@@ -71,13 +71,16 @@ type memory struct {
 
 var _ blas.Device = (*Device)(nil)
 
+// queued is how many operations may wait: more than a micro-batch has, so that issuing one takes no time.
+const queued = 4096
+
 // New starts a device.
 func New(o Options) (*Device, error) {
 	level, why, err := choosePath()
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{threads: o.Threads, table: C.table(C.int(level)), block: blockBytes(), queue: make(chan func(), 256), done: make(chan struct{}),
+	d := &Device{threads: o.Threads, table: C.table(C.int(level)), block: blockBytes(), queue: make(chan func(), queued), done: make(chan struct{}),
 		live: map[*memory]struct{}{}, paths: []string{paths[level]}}
 	if d.dnnBF16, d.dnnF32, err = useDNN(); err != nil {
 		return nil, err
@@ -189,12 +192,20 @@ func (d *Device) Download(dst []byte, src blas.Tensor) error {
 	if len(dst) != src.Bytes() {
 		panic(fmt.Sprintf("blas/cpu: download of %v to %d bytes", src, len(dst)))
 	}
-	d.wait(func() {
+	return d.Fetch(dst, src)()
+}
+
+// Fetch implements blas.Device.
+func (d *Device) Fetch(dst []byte, src blas.Tensor) func() error {
+	arrived := make(chan error, 1)
+	d.queue <- func() {
 		if p := address(src); p != nil {
 			copy(dst, unsafe.Slice((*byte)(p), len(dst)))
 		}
-	})
-	return d.Sync()
+		arrived <- d.err
+		d.err = nil
+	}
+	return func() error { return <-arrived }
 }
 
 // Sync implements blas.Device.

@@ -32,6 +32,8 @@ type Device struct {
 	programs  []*program
 	staging   *staging
 	readback  unsafe.Pointer // pinned, readbackBytes
+	fetches   []*fetch
+	idle      []*fetch // of them, those that nobody waits for
 	rooms     map[string]*room
 	lt        *products
 	options   options
@@ -162,11 +164,18 @@ func (d *Device) op(name string, f func() error) {
 
 func (d *Device) check(status C.CUresult, call string) error { return d.libs.check(status, call) }
 
-// fail keeps the first error and notes whether the context survived. Worker only.
+// fail keeps the first error. Worker only.
 func (d *Device) fail(op string, err error) {
 	if err == nil {
 		return
 	}
+	if err = d.judge(op, err); d.err == nil {
+		d.err = err
+	}
+}
+
+// judge names the operation in an error and notes whether the context survived it. Worker only.
+func (d *Device) judge(op string, err error) error {
 	err = fmt.Errorf("%s: %w", op, err)
 	if c := (*callError)(nil); errors.As(err, &c) && c.sticky() {
 		if !d.options.sync {
@@ -175,9 +184,7 @@ func (d *Device) fail(op string, err error) {
 		d.lost = fmt.Errorf("the GPU's context is lost: %w", err)
 		err = d.lost
 	}
-	if d.err == nil {
-		d.err = err
-	}
+	return err
 }
 
 // sticky says whether every later call will fail too: CUDA's errors of devices and kernels, of ECC and of a driver that was unloaded.
@@ -341,6 +348,9 @@ func (d *Device) finish() {
 	}
 	if d.staging != nil {
 		d.staging.close()
+	}
+	for _, f := range d.fetches {
+		f.close(d)
 	}
 	for m := range d.live {
 		_ = d.giveBack(m.p)

@@ -28,6 +28,9 @@ func emulated(t testing.TB) (*Device, *emulator.Device) {
 		if n := gpu.Left(); n != 0 {
 			t.Errorf("%d allocations, streams, events, modules, graphs or contexts are left", n)
 		}
+		if wrong := gpu.Finish(); wrong != "" {
+			t.Error(wrong)
+		}
 	})
 	return d, gpu
 }

@@ -32,6 +32,15 @@ func (d *Device) Download(dst []byte, src blas.Tensor) error {
 	return err
 }
 
+// Fetch implements blas.Device; while On it is a Download.
+func (d *Device) Fetch(dst []byte, src blas.Tensor) func() error {
+	if !d.On {
+		return d.Device.Fetch(dst, src)
+	}
+	err := d.Download(dst, src)
+	return func() error { return err }
+}
+
 // Record implements blas.Device: while On, a program's operations are issued one by one.
 func (d *Device) Record(name string, issue func()) blas.Program {
 	inner := d.Device.Record(name, issue)

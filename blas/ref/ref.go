@@ -79,6 +79,12 @@ func (d *Device) Download(dst []byte, src blas.Tensor) error {
 	return nil
 }
 
+// Fetch implements blas.Device.
+func (d *Device) Fetch(dst []byte, src blas.Tensor) func() error {
+	err := d.Download(dst, src)
+	return func() error { return err }
+}
+
 // Sync implements blas.Device.
 func (d *Device) Sync() error { return nil }
 

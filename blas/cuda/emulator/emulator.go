@@ -12,11 +12,13 @@ typedef size_t (*size_fn)(size_t);
 typedef long (*left_fn)(void);
 typedef void (*reset_fn)(void);
 typedef void (*decline_fn)(int);
+typedef const char *(*finish_fn)(void);
 static long call_count(void *f, const char *s) { return ((count_fn)f)(s); }
 static void call_fail(void *f, const char *s, long n, int e) { ((fail_fn)f)(s, n, e); }
 static size_t call_size(void *f, size_t n) { return ((size_fn)f)(n); }
 static long call_left(void *f) { return ((left_fn)f)(); }
 static void call_reset(void *f) { ((reset_fn)f)(); }
+static const char *call_finish(void *f) { return ((finish_fn)f)(); }
 static void call_decline(void *f, int e) { ((decline_fn)f)(e); }
 */
 import "C"
@@ -40,7 +42,7 @@ import (
 
 // Device steers the emulated device of this process. One test at a time uses it.
 type Device struct {
-	count, fail, capacity, room, pools, left, reset, decline unsafe.Pointer
+	count, fail, capacity, room, pending, finish, pools, left, reset, decline unsafe.Pointer
 }
 
 // Use builds the libraries, unless this very source was built before, points the environment at them, and resets the device's counts
@@ -76,7 +78,8 @@ func open(dir string) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{}
-	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity, "emulator_room": &d.room, "emulator_pools": &d.pools,
+	if err := lib.Syms(map[string]*unsafe.Pointer{"emulator_count": &d.count, "emulator_fail": &d.fail, "emulator_capacity": &d.capacity, "emulator_room": &d.room,
+		"emulator_pending": &d.pending, "emulator_finish": &d.finish, "emulator_pools": &d.pools,
 		"emulator_left": &d.left, "emulator_reset": &d.reset}); err != nil {
 		return nil, err
 	}
@@ -96,6 +99,15 @@ func (d *Device) Fail(call string, nth, code int) {
 	defer C.free(unsafe.Pointer(s))
 	C.call_fail(d.fail, s, C.long(nth), C.int(code))
 }
+
+// Drop makes the nth next call of an entry point succeed without doing anything, as if the product had left it out.
+func (d *Device) Drop(call string, nth int) { d.Fail(call, nth, -1) }
+
+// Pending counts the operations that were issued and that nobody has waited for yet.
+func (d *Device) Pending() int { return int(C.call_left(d.pending)) }
+
+// Finish does what is still pending, which shows races that no wait came across, and says what went wrong on the device, or "".
+func (d *Device) Finish() string { return C.GoString(C.call_finish(d.finish)) }
 
 // Capacity sets the device's memory in bytes, if that is not 0, and returns it.
 func (d *Device) Capacity(bytes int) int { return int(C.call_size(d.capacity, C.size_t(bytes))) }

@@ -46,6 +46,7 @@ func (b *book) Info() blas.Info                                  { return blas.I
 func (b *book) Free(blas.Tensor)                                 {}
 func (b *book) Live() []blas.Allocation                          { return nil }
 func (b *book) Download([]byte, blas.Tensor) error               { return nil }
+func (b *book) Fetch([]byte, blas.Tensor) func() error           { return func() error { return nil } }
 func (b *book) Sync() error                                      { return nil }
 func (b *book) Record(_ string, issue func()) blas.Program       { return blas.Replay(issue) }
 func (b *book) Close() error                                     { return nil }

@@ -51,6 +51,7 @@ Thread threads[MOST_THREADS];
 Warp warps[MOST_THREADS / 32];
 int count, arrived;          // threads of the block, and those at its barrier
 unsigned barrier, launches, block_number;
+unsigned resets, began;      // and launches before the last of them
 size_t shared_size;
 void *scheduler;
 std::string kernel, failure;
@@ -157,10 +158,10 @@ std::string run_kernel(const std::string &name, const std::function<void()> &f, 
 	grid_size = grid, block_size = size, shared_size = bytes;
 	count = size.x * size.y * size.z;
 	launches++;
-	// Blocks run in no order on a GPU: backwards here at every second launch.
+	// Blocks run in no order on a GPU: backwards here at every second launch, and after each reset at the other ones.
 	long long blocks = (long long)grid.x * grid.y * grid.z;
 	for (long long k = 0; k < blocks && failure.empty(); k++) {
-		long long n = launches % 2 ? k : blocks - 1 - k;
+		long long n = (launches - began + resets) % 2 ? k : blocks - 1 - k;
 		block = {unsigned(n % grid.x), unsigned(n / grid.x % grid.y), unsigned(n / grid.x / grid.y)};
 		block_number = n;
 		run_block();
@@ -168,6 +169,8 @@ std::string run_kernel(const std::string &name, const std::function<void()> &f, 
 	current = nullptr;
 	return failure;
 }
+
+void other_order() { resets++, began = launches; }
 
 static std::map<std::string, Kernel> &registry() {
 	static std::map<std::string, Kernel> all;

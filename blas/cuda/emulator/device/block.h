@@ -39,6 +39,7 @@ void access(const void *p, size_t bytes, bool write);
 
 // run_kernel runs all blocks; it returns what went wrong, or "".
 std::string run_kernel(const std::string &name, const std::function<void()> &body, Index grid, Index threads, size_t shared);
+void other_order();        // of the blocks, from the next launch on
 size_t shared_bytes();     // of the running launch
 bool on_stack(const void *p);  // whether p lies on a fiber's stack
 std::string where();       // kernel, block and thread that run

@@ -11,7 +11,7 @@
 
 extern "C" {
 void emulator_issue(CUstream s, void (*work)(void *), void *with);
-void emulator_broke(int code, const char *why);
+int emulator_reach(const void *p, size_t n, int write, const char *what);
 int emulator_range(const void *p, size_t n, char *text, size_t room);
 int emulator_stream(CUstream s);
 }
@@ -93,15 +93,12 @@ struct Work {
 	const void *pa, *pb, *pc;
 	void *pr;
 	float alpha, beta;
+	const void *workspace;
+	size_t workspace_bytes;
 };
 
-bool live(const void *p, size_t bytes, const char *what) {
-	char text[200], all[300];
-	if (emulator_range(p, bytes, text, sizeof text)) return true;
-	snprintf(all, sizeof all, "cublasLtMatmul: %s: %s", what, text);
-	emulator_broke(700, all);
-	return false;
-}
+bool reads(const void *p, size_t bytes, const char *what) { return emulator_reach(p, bytes, 0, what); }
+bool writes(const void *p, size_t bytes, const char *what) { return emulator_reach(p, bytes, 1, what); }
 size_t bytes_of(const Layout &l) { return ((l.cols - 1) * l.ld + l.rows) * size_of(l.type); }
 
 // run computes D = epilogue(alpha·op(A)·op(B) + beta·C), all by columns.
@@ -110,11 +107,14 @@ void run(void *with) {
 	const Desc &d = w.d;
 	size_t m = w.r.rows, n = w.r.cols, k = d.transa ? w.a.rows : w.a.cols;
 	bool bias = d.epilogue == CUBLASLT_EPILOGUE_BIAS || d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
-	if (!live(w.pa, bytes_of(w.a), "A") || !live(w.pb, bytes_of(w.b), "B") || !live(w.pr, bytes_of(w.r), "D")) return;
-	if (w.beta != 0 && !live(w.pc, bytes_of(w.c), "C")) return;
-	if (bias && !live(d.bias, m * size_of(w.r.type), "bias")) return;
-	if (d.aux && !live(d.aux, ((n - 1) * d.ld_aux + m) * 2, "auxiliary buffer")) return;
-	if (d.epilogue == CUBLASLT_EPILOGUE_BGRADB && !live(d.bias, n * size_of(w.r.type), "bias gradient")) return;
+	if (!reads(w.pa, bytes_of(w.a), "cublasLtMatmul's A") || !reads(w.pb, bytes_of(w.b), "cublasLtMatmul's B")) return;
+	if (w.beta != 0 && !reads(w.pc, bytes_of(w.c), "cublasLtMatmul's C")) return;
+	if (bias && !reads(d.bias, m * size_of(w.r.type), "cublasLtMatmul's bias")) return;
+	if (d.epilogue == CUBLASLT_EPILOGUE_BGRADB && !writes(d.bias, n * size_of(w.r.type), "cublasLtMatmul's bias gradient")) return;
+	size_t aux = ((n - 1) * d.ld_aux + m) * 2;
+	if (d.epilogue == CUBLASLT_EPILOGUE_DGELU && !reads(d.aux, aux, "cublasLtMatmul's auxiliary buffer")) return;
+	if (d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS && !writes(d.aux, aux, "cublasLtMatmul's auxiliary buffer")) return;
+	if (!writes(w.pr, bytes_of(w.r), "cublasLtMatmul's D") || !writes(w.workspace, w.workspace_bytes, "cublasLtMatmul's workspace")) return;
 	// Operands as float, k innermost.
 	std::vector<float> a(m * k), b(n * k);
 	for (size_t i = 0; i < m; i++)
@@ -225,7 +225,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
 		if ((size_t)ps[i] % chosen.align[i] || (size_t)ps[i] % size_of(ls[i]->type)) return refuse(INVALID_VALUE, "operand less aligned than the heuristic was told");
 	char text[200];
 	if (bytes < chosen.workspace || !emulator_range(workspace, bytes, text, sizeof text)) return refuse(INVALID_VALUE, "workspace");
-	emulator_issue(s, run, keep({*of(desc), *of(la), *of(lb), *of(lc), *of(ld), a, b, c, d, *(const float *)alpha, *(const float *)beta}));
+	emulator_issue(s, run, keep({*of(desc), *of(la), *of(lb), *of(lc), *of(ld), a, b, c, d, *(const float *)alpha, *(const float *)beta, workspace, bytes}));
 	return CUBLAS_STATUS_SUCCESS;
 }
 }

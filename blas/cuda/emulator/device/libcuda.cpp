@@ -34,8 +34,10 @@ thread_local bool is_current;
 int retained, code;
 std::string reason;
 int capturing, pools = 1;
+unsigned numbered;  // streams so far
+Clock host;         // what the host has waited for
 
-// enter counts a call and says with what it must fail.
+// enter counts a call and says with what it must fail; -1 for one that succeeds and does nothing.
 int enter(const char *call, bool needs_context) {
 	counts[call]++;
 	auto f = faults.find(call);
@@ -50,9 +52,9 @@ int enter(const char *call, bool needs_context) {
 }
 
 #define ENTER(call) \
-	if (int e = enter(#call, true)) return (CUresult)e;
+	if (int e = enter(#call, true)) return (CUresult)std::max(e, 0);
 #define ENTER_FREE(call) \
-	if (int e = enter(#call, false)) return (CUresult)e;
+	if (int e = enter(#call, false)) return (CUresult)std::max(e, 0);
 #define NOT_WHILE_CAPTURING \
 	if (capturing) return (CUresult)CAPTURE_UNSUPPORTED;
 
@@ -65,9 +67,26 @@ CUresult invalid(const std::string &why_) {
 #define RANGE(p, n)                                                                      \
 	if (std::string wrong_ = in_device((void *)(p), n); !wrong_.empty()) return invalid(wrong_);
 
-void must_be_live(CUdeviceptr p, size_t n) {
+// reach checks device memory that a copy, fill, or the memory's own start or end uses, when it does.
+bool reach(CUdeviceptr p, size_t n, bool write, const char *what) {
 	std::string wrong = in_device((void *)p, n);
-	if (!wrong.empty()) broke(ILLEGAL_ADDRESS, "a copy or fill: " + wrong);
+	if (!wrong.empty()) broke(ILLEGAL_ADDRESS, std::string(what) + ": " + wrong);
+	else if (wrong = trace((void *)p, n, write); !wrong.empty()) broke(LAUNCH_FAILED, wrong + ": " + what);
+	return !code;
+}
+
+// sum tells whether memory of the host changes.
+size_t sum(const void *p, size_t n) {
+	size_t h = n;
+	for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * 1099511628211u;
+	return h;
+}
+
+// reached is what is done when all of a stream's operations so far are.
+Clock reached(CUstream_st *s) {
+	Clock c = s->clock;
+	c[s->number] = s->issued;
+	return c;
 }
 
 }  // namespace
@@ -76,21 +95,30 @@ namespace emulated {
 
 void issue(CUstream_st *s, std::function<void()> work) {
 	if (s->capture) { s->capture->push_back(std::move(work)); return; }
-	s->waiting.push_back(std::move(work));
+	join(s->clock, host);
 	s->issued++;
+	s->waiting.push_back({std::move(work), {{s->number, (unsigned)s->issued}, std::make_shared<const Clock>(s->clock)}});
+}
+
+Running running;
+
+void join(Clock &c, const Clock &with) {
+	for (auto [stream, at] : with) c[stream] = std::max(c[stream], at);
 }
 
 void finish(CUstream_st *s, size_t upto) {
 	while (s->done < upto) {
-		auto work = std::move(s->waiting.front());
+		Operation next = std::move(s->waiting.front());
 		s->waiting.pop_front();
 		s->done++;
-		if (!code) work();
+		std::swap(running, next.as);
+		if (!code) next.work();
+		std::swap(running, next.as);
 	}
 }
 
 void finish_all() {
-	for (CUstream_st *s : streams) finish(s, s->issued);
+	for (CUstream_st *s : streams) finish(s, s->issued), join(host, reached(s));
 }
 
 void broke(int c, const std::string &w) {
@@ -110,10 +138,20 @@ size_t emulator_capacity(size_t bytes) {
 	return capacity();
 }
 long emulator_room() { return room(); }
+const char *emulator_finish() {
+	finish_all();
+	return code ? reason.c_str() : "";
+}
+long emulator_pending() {
+	long n = 0;
+	for (CUstream_st *s : streams) n += s->issued - s->done;
+	return n;
+}
 void emulator_pools(int there) { pools = there; }
 long emulator_left() { return allocations() + streams.size() + events.size() + modules.size() + graphs.size() + execs.size() + retained; }
 void emulator_reset() {
-	counts.clear(), faults.clear();
+	counts.clear(), faults.clear(), host.clear();
+	other_order();
 	code = 0, reason = "";
 	capturing = retained = 0, pools = 1;
 	// What a device that was lost could not give back.
@@ -122,12 +160,12 @@ void emulator_reset() {
 	set_capacity(size_t(2) << 30);
 }
 void emulator_issue(CUstream s, void (*work)(void *), void *with) { issue(s, [=] { work(with); }); }
-void emulator_broke(int c, const char *w) { broke(c, w); }
 int emulator_range(const void *p, size_t n, char *text, size_t room_) {
 	std::string wrong = in_device(p, n);
 	snprintf(text, room_, "%s", wrong.c_str());
 	return wrong.empty();
 }
+int emulator_reach(const void *p, size_t n, int write, const char *what) { return reach((CUdeviceptr)p, n, write, what); }
 int emulator_stream(CUstream s) { return streams.count(s); }
 
 CUresult cuInit(unsigned) { ENTER_FREE(cuInit) return CUDA_SUCCESS; }
@@ -192,22 +230,27 @@ CUresult cuMemFree_v2(CUdeviceptr p) {
 	finish_all();
 	return release((void *)p) ? CUDA_SUCCESS : invalid("free of what is not allocated");
 }
-// The memory can be used at once by work on the stream; by other streams' only behind an event, which is not checked.
+// The memory can be used at once by work on the stream; by other streams' only behind an event.
 CUresult cuMemAllocAsync(CUdeviceptr *p, size_t n, CUstream s) {
 	ENTER(cuMemAllocAsync) NOT_WHILE_CAPTURING
 	if (!pools) return invalid("the device has no memory pools");
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	if (!n) return invalid("allocation of 0 bytes");
 	void *m = allocate(n);
+	if (!m) finish(s, s->issued), m = allocate(n);  // what the stream was told to free is there for what it allocates next
 	if (!m) return (CUresult)CUDA_ERROR_OUT_OF_MEMORY;
 	*p = (CUdeviceptr)m;
+	issue(s, [=] { reach((CUdeviceptr)m, n, true, "an allocation"); });
 	return CUDA_SUCCESS;
 }
 CUresult cuMemFreeAsync(CUdeviceptr p, CUstream s) {
 	ENTER(cuMemFreeAsync) NOT_WHILE_CAPTURING
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	RANGE(p, 1)
-	issue(s, [=] { if (!release((void *)p)) broke(ILLEGAL_ADDRESS, "memory freed twice"); });
+	issue(s, [=] {
+		if (!reach(p, size_at((void *)p), true, "a free")) return;
+		if (!release((void *)p)) broke(ILLEGAL_ADDRESS, "memory freed twice");
+	});
 	return CUDA_SUCCESS;
 }
 CUresult cuMemHostAlloc(void **p, size_t n, unsigned) { ENTER(cuMemHostAlloc) NOT_WHILE_CAPTURING *p = pin(n); return CUDA_SUCCESS; }
@@ -218,7 +261,11 @@ CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t n, CUstre
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	RANGE(to, n)
 	if (!pinned(from, n)) return invalid("a copy from memory of the host that is not pinned would wait");
-	issue(s, [=] { must_be_live(to, n); if (!code) memcpy((void *)to, from, n); });
+	size_t was = sum(from, n);
+	issue(s, [=] {
+		if (sum(from, n) != was) broke(LAUNCH_FAILED, "race with the host: it wrote where a copy from it was still to be made");
+		if (reach(to, n, true, "a copy from the host")) memcpy((void *)to, from, n);
+	});
 	return CUDA_SUCCESS;
 }
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t n, CUstream s) {
@@ -226,21 +273,22 @@ CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t n, CUstream s) 
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	RANGE(from, n)
 	if (!pinned(to, n)) return invalid("a copy to memory of the host that is not pinned would wait");
-	issue(s, [=] { must_be_live(from, n); if (!code) memcpy(to, (void *)from, n); });
+	if (!s->capture) memset(to, 0xff, n);  // whoever does not wait reads this
+	issue(s, [=] { if (reach(from, n, false, "a copy to the host")) memcpy(to, (void *)from, n); });
 	return CUDA_SUCCESS;
 }
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s) {
 	ENTER(cuMemcpyDtoDAsync_v2)
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	RANGE(to, n) RANGE(from, n)
-	issue(s, [=] { must_be_live(to, n), must_be_live(from, n); if (!code) memcpy((void *)to, (void *)from, n); });
+	issue(s, [=] { if (reach(to, n, true, "a copy") && reach(from, n, false, "a copy")) memcpy((void *)to, (void *)from, n); });
 	return CUDA_SUCCESS;
 }
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char v, size_t n, CUstream s) {
 	ENTER(cuMemsetD8Async)
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	RANGE(to, n)
-	issue(s, [=] { must_be_live(to, n); if (!code) memset((void *)to, v, n); });
+	issue(s, [=] { if (reach(to, n, true, "a fill")) memset((void *)to, v, n); });
 	return CUDA_SUCCESS;
 }
 
@@ -248,6 +296,7 @@ CUresult cuStreamCreate(CUstream *s, unsigned flags) {
 	ENTER(cuStreamCreate)
 	if (flags != CU_STREAM_NON_BLOCKING) return invalid("a stream that waits for the default stream");
 	streams.insert(*s = new CUstream_st);
+	(*s)->number = ++numbered;
 	return CUDA_SUCCESS;
 }
 CUresult cuStreamDestroy_v2(CUstream s) {
@@ -262,6 +311,7 @@ CUresult cuStreamSynchronize(CUstream s) {
 	ENTER(cuStreamSynchronize) NOT_WHILE_CAPTURING
 	if (!streams.count(s)) return (CUresult)INVALID_HANDLE;
 	finish(s, s->issued);
+	join(host, reached(s));
 	return (CUresult)code;
 }
 CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned) {
@@ -270,6 +320,7 @@ CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned) {
 	CUstream_st *other = e->stream;
 	size_t at = e->at;
 	if (other) issue(s, [=] { finish(other, at); });
+	join(s->clock, e->clock);
 	return CUDA_SUCCESS;
 }
 CUresult cuStreamBeginCapture_v2(CUstream s, CUstreamCaptureMode) {
@@ -314,18 +365,21 @@ CUresult cuEventRecord(CUevent e, CUstream s) {
 	ENTER(cuEventRecord)
 	if (!streams.count(s) || !events.count(e)) return (CUresult)INVALID_HANDLE;
 	if (s->capture) return invalid("an event recorded in a capture orders nothing outside it");
-	e->stream = s, e->at = s->issued;
+	join(s->clock, host);
+	e->stream = s, e->at = s->issued, e->clock = reached(s);
 	return CUDA_SUCCESS;
 }
 CUresult cuEventQuery(CUevent e) {
 	ENTER(cuEventQuery)
 	if (!events.count(e)) return (CUresult)INVALID_HANDLE;
-	return !e->stream || e->stream->done >= e->at ? CUDA_SUCCESS : (CUresult)CUDA_ERROR_NOT_READY;
+	if (e->stream && e->stream->done < e->at) return (CUresult)CUDA_ERROR_NOT_READY;
+	join(host, e->clock);
+	return CUDA_SUCCESS;
 }
 CUresult cuEventSynchronize(CUevent e) {
 	ENTER(cuEventSynchronize) NOT_WHILE_CAPTURING
 	if (!events.count(e)) return (CUresult)INVALID_HANDLE;
-	if (e->stream) finish(e->stream, e->at);
+	if (e->stream) finish(e->stream, e->at), join(host, e->clock);
 	return (CUresult)code;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "block.h"
+#include "stream.h"
 
 namespace emulated {
 namespace {
@@ -23,11 +24,16 @@ struct Cell { Progress write, read; };
 constexpr uint16_t WARPS = 0xffff, WARP = 0x8000;  // read.thread: by threads of several warps; WARP|w by several of warp w
 constexpr unsigned BLOCKS = 0xffffffff;            // read.block: by several blocks
 
+// Trace is who used a page last: the operation that wrote it, and since then the last to read it of each of some streams.
+constexpr int READERS = 3;
+struct Trace { Stamp write, reads[READERS]; };
+
 struct Allocation { char *start; size_t bytes; bool live; };
 
 char *region;
 size_t used, total = size_t(2) << 30, held;
 Cell *cells;
+Trace *traces;                    // of each page
 uint32_t *owner;                  // of each page: index into allocations, 0 for none
 std::vector<Allocation> all(1);
 std::map<char *, size_t> pins;
@@ -43,8 +49,15 @@ void reserve() {
 	if (region) return;
 	region = (char *)map(REGION);
 	cells = (Cell *)map(REGION / CELL * sizeof(Cell));
+	traces = (Trace *)map(REGION / PAGE * sizeof(Trace));
 	owner = (uint32_t *)map(REGION / PAGE * sizeof(uint32_t));
 	used = PAGE;
+}
+
+// forget gives the pages of the processor between two offsets back to the system.
+void forget(void *base, size_t from, size_t to) {
+	from = (from + 4095) / 4096 * 4096, to = to / 4096 * 4096;
+	if (to > from) madvise((char *)base + from, to - from, MADV_DONTNEED);
 }
 
 std::string text(const char *format, size_t a, size_t b, size_t c) {
@@ -83,7 +96,41 @@ void touch(const Progress &now, Cell *c, size_t n, bool write, const char *what)
 	}
 }
 
+// ordered says whether an operation is done before the running one begins.
+bool ordered(const Stamp &before) {
+	if (!before.stream || before.stream == running.stamp.stream) return true;
+	auto it = running.clock->find(before.stream);
+	return it != running.clock->end() && it->second >= before.at;
+}
+
+// use notes a use of a page by the running operation; it says what it races with, or nullptr.
+const char *use(Trace &t, bool write) {
+	if (!ordered(t.write)) return write ? "a write beside a write of another stream" : "a read beside a write of another stream";
+	if (!write) {
+		for (Stamp &r : t.reads)
+			if (!r.stream || r.stream == running.stamp.stream || ordered(r)) { r = running.stamp; return nullptr; }
+		return "more streams read than are watched";
+	}
+	for (Stamp &r : t.reads) {
+		if (!ordered(r)) return "a write beside a read of another stream";
+		r = {};
+	}
+	t.write = running.stamp;
+	return nullptr;
+}
+constexpr char BETWEEN[] = "race between streams, no event orders ";
+
 }  // namespace
+
+std::string trace(const void *p, size_t bytes, bool write) {
+	if (!bytes) return "";
+	size_t at = (const char *)p - region;
+	for (size_t page = at / PAGE; page <= (at + bytes - 1) / PAGE; page++)
+		if (const char *race = use(traces[page], write)) return std::string(BETWEEN) + race;
+	return "";
+}
+
+size_t size_at(const void *p) { return all[owner[((const char *)p - region) / PAGE]].bytes; }
 
 void *allocate(size_t bytes) {
 	reserve();
@@ -105,11 +152,10 @@ bool release(void *p) {
 	if (!a.live || a.start != p) return false;
 	a.live = false;
 	held -= a.bytes;
-	size_t first = (a.start - region + 4095) / 4096 * 4096, end = (a.start - region + a.bytes) / 4096 * 4096;
-	if (end > first) {  // the content is unreachable from now on
-		madvise(region + first, end - first, MADV_DONTNEED);
-		madvise((char *)cells + first / CELL * sizeof(Cell), (end - first) / CELL * sizeof(Cell), MADV_DONTNEED);
-	}
+	size_t first = a.start - region, end = first + a.bytes;  // what is of no more use: no address is used twice
+	forget(region, first, end);
+	forget(cells, first / CELL * sizeof(Cell), end / CELL * sizeof(Cell));
+	forget(traces, first / PAGE * sizeof(Trace), end / PAGE * sizeof(Trace));
 	return true;
 }
 
@@ -142,6 +188,7 @@ void access(const void *p, size_t bytes, bool write) {
 		const Allocation &a = all[owner[((const char *)p - region) / PAGE]];
 		if (!a.live || (const char *)p + bytes > a.start + a.bytes) fail(std::string(verb) + in_device(p, bytes));
 		if ((size_t)p % bytes) fail(std::string(verb) + text("%zu bytes at address 0x%zx: misaligned", bytes, (size_t)p, 0));
+		if (const char *race = use(traces[((const char *)p - region) / PAGE], write)) fail(std::string(BETWEEN) + race);
 		if (bytes < CELL) return;  // single bytes are read only, or copied within one thread's own row
 		touch(progress(), cells + ((const char *)p - region) / CELL, bytes / CELL, write, "global memory");
 		return;

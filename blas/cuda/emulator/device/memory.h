@@ -13,6 +13,11 @@ bool release(void *p);  // false if p is no live allocation's start
 // in_device says why [p, p+bytes) is not inside one live allocation, or "".
 std::string in_device(const void *p, size_t bytes);
 
+// trace notes that the running operation uses [p, p+bytes), which is live, and says which earlier use by another stream nothing orders
+// before it, or "".
+std::string trace(const void *p, size_t bytes, bool write);
+size_t size_at(const void *p);  // of the allocation
+
 void *pin(size_t bytes);
 bool unpin(void *p);
 bool pinned(const void *p, size_t bytes);
