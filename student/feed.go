@@ -55,6 +55,9 @@ func (l *Loader) Feed(first, last int) *Feed {
 	return f
 }
 
+// Ready says whether Next would give a micro-batch at once.
+func (f *Feed) Ready() bool { return len(f.ready) > 0 }
+
 // Next gives the next micro-batch, which stays as it is until the call after. It fails where Load did, and there is nothing after that; and
 // it fails once ctx has ended.
 func (f *Feed) Next(ctx context.Context) (*Batch, error) {

@@ -40,7 +40,10 @@ func TestMemoryDoesNotGrowWithTheBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		feed := trainer.loader.Feed(0, 1)
-		if _, err := trainer.step(context.Background(), feed); err != nil {
+		if err := trainer.step(context.Background(), feed); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trainer.figures(); err != nil {
 			t.Fatal(err)
 		}
 		bytes := 0

@@ -19,6 +19,7 @@ func Profile(ctx context.Context, dev blas.Device, j Job, steps int, w io.Writer
 		return err
 	}
 	defer t.close()
+	t.book = func(Metrics) error { return nil }
 	t.model.Refresh()
 	t.logPlan()
 	loading, err := t.loadAlone(steps)
@@ -30,10 +31,12 @@ func Profile(ctx context.Context, dev blas.Device, j Job, steps int, w io.Writer
 	do := func(n int) (took, waited time.Duration, err error) {
 		start, before := time.Now(), feed.Waited
 		for range n {
-			if _, err := t.step(ctx, feed); err != nil {
+			if err := t.step(ctx, feed); err != nil {
 				return 0, 0, err
 			}
-			t.done++
+		}
+		if err := t.settle(feed); err != nil {
+			return 0, 0, err
 		}
 		return time.Since(start), feed.Waited - before, nil
 	}

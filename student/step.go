@@ -126,14 +126,22 @@ type StepResult struct {
 	Skipped int     // updates skipped since then, their gradient not finite
 }
 
-// Result waits for the step and reads its figures: the one synchronization of a step.
-func (m *Model) Result() (StepResult, error) {
-	v, err := blas.Get(m.dev, m.figures)
-	if err != nil {
-		return StepResult{}, err
+// Figures begins to read the figures of the step that was issued last; wait gives them when the device has come there, whatever is
+// issued in between.
+func (m *Model) Figures() (wait func() (StepResult, error)) {
+	raw := make([]byte, m.figures.Bytes())
+	arrived := m.dev.Fetch(raw, m.figures)
+	return func() (StepResult, error) {
+		if err := arrived(); err != nil {
+			return StepResult{}, err
+		}
+		v := blas.Decode(m.figures.DType(), raw)
+		return StepResult{Loss: v[blas.StateLen], Norm: v[blas.StateNorm], Applied: int(v[blas.StateSteps]), Skipped: int(v[blas.StateSkipped])}, nil
 	}
-	return StepResult{Loss: v[blas.StateLen], Norm: v[blas.StateNorm], Applied: int(v[blas.StateSteps]), Skipped: int(v[blas.StateSkipped])}, nil
 }
+
+// Result waits for the step that was issued last and gives its figures.
+func (m *Model) Result() (StepResult, error) { return m.Figures()() }
 
 // Encode runs the encoder without a mask on the uploaded pixels; Features then reads any layer. For models built with LossRows 0.
 func (m *Model) Encode() { m.forward() }

@@ -74,12 +74,19 @@ type trainer struct {
 	unlock    func()
 	metrics   *metricsFiles
 
-	done    int // steps
-	saved   int // the step of the newest checkpoint
+	issued  int                        // steps that the device has been given
+	figures func() (StepResult, error) // of the last of them, until they are read
+	done    int                        // steps whose figures were read
+	settled time.Time                  // when the last ones were
+	waited  time.Duration              // for data until then
+	saved   int                        // the step of the newest checkpoint
 	savedAt time.Time
 	skipped int // steps skipped by the end of the last finite one
+	first   int // steps done before this call
 	started time.Time
 	summary Summary
+	bar     *progress.Bar
+	book    func(Metrics) error // what becomes of a step's figures
 }
 
 // newTrainer opens the data and builds the model of a job; it writes nothing.
@@ -135,37 +142,25 @@ func (t *trainer) logPlan() {
 		"parameters", params, "device_memory", fmt.Sprintf("%.0f MB", float64(bytes)/1e6), "checkpoints", t.SaveEvery)
 }
 
-// run does the steps that are left.
+// run does the steps that are left. While the device does a step, the figures of the one before it are read and booked.
 func (t *trainer) run(ctx context.Context, feed *Feed) error {
-	t.started, t.savedAt = time.Now(), time.Now()
-	bar := progress.New(t.Log, t.Terminal, "train", int64((t.schedule.Total-t.done)*t.Recipe.Train.Batch))
-	defer bar.Done()
-	first := t.done
-	for t.done < t.schedule.Total {
-		if ctx.Err() != nil {
-			return t.stopped()
-		}
-		m, err := t.step(ctx, feed)
+	t.started, t.savedAt, t.settled = time.Now(), time.Now(), time.Now()
+	t.book = t.tell
+	t.bar = progress.New(t.Log, t.Terminal, "train", int64((t.schedule.Total-t.done)*t.Recipe.Train.Batch))
+	defer t.bar.Done()
+	t.first, t.issued, t.waited = t.done, t.done, feed.Waited
+	for t.issued < t.schedule.Total {
+		err := t.step(ctx, feed)
 		switch {
-		case err != nil && ctx.Err() != nil:
-			return t.stopped()
 		case errors.As(err, new(*dataError)):
-			return t.saveAnd(err)
+			return t.stop(ctx, feed, err)
 		case err != nil:
-			return t.failed(err)
-		}
-		t.done++
-		bar.Add(int64(t.Recipe.Train.Batch))
-		bar.Status(fmt.Sprintf("step %d/%d  loss %.4f", t.done, t.schedule.Total, m.Loss))
-		t.summary.Steps, t.summary.Loss = t.done, m.Loss
-		t.summary.ImagesSec = float64((t.done-first)*t.Recipe.Train.Batch) / time.Since(t.started).Seconds()
-		if err := t.metrics.write(m); err != nil {
-			return fmt.Errorf("%w; make room and continue with --resume", err)
-		}
-		if err := t.checkFinite(m); err != nil {
 			return err
 		}
-		if t.milestone() || t.done == t.schedule.Total || t.SaveEvery.due(t.done-t.saved, time.Since(t.savedAt)) {
+		if t.milestone(t.issued) || t.issued == t.schedule.Total || t.SaveEvery.due(t.issued-t.saved, time.Since(t.savedAt)) {
+			if err := t.settle(feed); err != nil {
+				return err
+			}
 			if err := t.save(); err != nil {
 				return err
 			}
@@ -174,9 +169,27 @@ func (t *trainer) run(ctx context.Context, feed *Feed) error {
 	return nil
 }
 
-// stopped saves and says where a signal came.
-func (t *trainer) stopped() error {
-	return t.saveAnd(fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total))
+// tell adds a step whose figures have come to the progress and to the metrics.
+func (t *trainer) tell(m Metrics) error {
+	t.bar.Add(int64(t.Recipe.Train.Batch))
+	t.bar.Status(fmt.Sprintf("step %d/%d  loss %.4f", t.done, t.schedule.Total, m.Loss))
+	t.summary.Steps, t.summary.Loss = t.done, m.Loss
+	t.summary.ImagesSec = float64((t.done-t.first)*t.Recipe.Train.Batch) / time.Since(t.started).Seconds()
+	if err := t.metrics.write(m); err != nil {
+		return fmt.Errorf("%w; make room and continue with --resume", err)
+	}
+	return t.checkFinite(m)
+}
+
+// stop ends a run early, for a signal or because data could not be read: with the figures and a checkpoint of what was done.
+func (t *trainer) stop(ctx context.Context, feed *Feed, reason error) error {
+	if err := t.settle(feed); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		reason = fmt.Errorf("stopped by a signal after step %d of %d", t.done, t.schedule.Total)
+	}
+	return t.saveAnd(reason)
 }
 
 // failed names the checkpoint that a run whose device failed goes on from.
@@ -193,27 +206,46 @@ type dataError struct{ error }
 
 func (e *dataError) Unwrap() error { return e.error }
 
-// step does the step after t.done. Between two of its micro-batches it may be given up: nothing has changed but gradients then.
-func (t *trainer) step(ctx context.Context, feed *Feed) (Metrics, error) {
-	start, waited := time.Now(), feed.Waited
+// step issues the next step, and settles the one before it when the device has something to do meanwhile, or when there are no data to
+// give it. Between two of its micro-batches it may be given up: nothing has changed but gradients then.
+func (t *trainer) step(ctx context.Context, feed *Feed) error {
 	t.model.BeginStep()
 	for range t.micros {
+		if !feed.Ready() {
+			if err := t.settle(feed); err != nil {
+				return err
+			}
+		}
 		b, err := feed.Next(ctx) // fails once ctx has ended
 		if err != nil {
-			return Metrics{}, &dataError{err}
+			return &dataError{err}
 		}
 		t.model.Upload(b)
 		t.model.MicroStep()
+		if err := t.settle(feed); err != nil {
+			return err
+		}
 	}
-	lr := t.schedule.At(t.done)
-	t.model.EndStep(t.optimizer, lr, t.Recipe.Optimizer.WeightDecay)
-	r, err := t.model.Result()
-	if err != nil {
-		return Metrics{}, err
+	t.model.EndStep(t.optimizer, t.schedule.At(t.issued), t.Recipe.Optimizer.WeightDecay)
+	t.figures = t.model.Figures()
+	t.issued++
+	return nil
+}
+
+// settle waits for the figures of the step under way, if there is one, and books them.
+func (t *trainer) settle(feed *Feed) error {
+	if t.figures == nil {
+		return nil
 	}
-	took := time.Since(start).Seconds()
-	return Metrics{Step: t.done + 1, Epoch: float64(t.done+1) / float64(t.perEpoch), Loss: r.Loss, LR: lr, Norm: r.Norm, Skipped: r.Skipped,
-		ImagesSec: float64(t.Recipe.Train.Batch) / took, DataWait: (feed.Waited - waited).Seconds() / took}, nil
+	r, err := t.figures()
+	if t.figures = nil; err != nil {
+		return t.failed(err)
+	}
+	took, waited := time.Since(t.settled).Seconds(), feed.Waited-t.waited
+	t.settled, t.waited = time.Now(), feed.Waited
+	t.done++
+	return t.book(Metrics{Step: t.done, Epoch: float64(t.done) / float64(t.perEpoch), Loss: r.Loss, LR: t.schedule.At(t.done - 1), Norm: r.Norm,
+		Skipped: r.Skipped, ImagesSec: float64(t.Recipe.Train.Batch) / took, DataWait: waited.Seconds() / took})
 }
 
 // checkFinite ends a run that has stopped learning.
@@ -230,8 +262,8 @@ func (t *trainer) checkFinite(m Metrics) error {
 		"a longer optimizer.warmup_epochs or train.dtype = \"f32\"", maxNonFinite, m.Step)
 }
 
-func (t *trainer) milestone() bool {
-	return t.Milestones > 0 && t.done > 0 && t.done%(t.perEpoch*t.Milestones) == 0
+func (t *trainer) milestone(step int) bool {
+	return t.Milestones > 0 && step > 0 && step%(t.perEpoch*t.Milestones) == 0
 }
 
 // save writes a checkpoint of the steps done, after the metrics that belong to them, and removes old ones.
@@ -243,13 +275,13 @@ func (t *trainer) save() error {
 	if err := t.metrics.sync(); err != nil {
 		return fmt.Errorf("%w; make room and continue with --resume", err)
 	}
-	c := Checkpoint{Step: t.done, Epoch: float64(t.done) / float64(t.perEpoch), Milestone: t.milestone(), ProducerID: t.store.Manifest().ProducerID,
+	c := Checkpoint{Step: t.done, Epoch: float64(t.done) / float64(t.perEpoch), Milestone: t.milestone(t.done), ProducerID: t.store.Manifest().ProducerID,
 		TargetDim: t.model.TargetDim, Recipe: t.Recipe, Device: describe(t.dev)}
 	dir, err := save(t.Run, t.model, c)
 	if err != nil {
 		return fmt.Errorf("%w; earlier checkpoints are untouched: make room and continue with --resume", err)
 	}
-	t.saved, t.savedAt, t.summary.Checkpoint = t.done, time.Now(), dir
+	t.saved, t.savedAt, t.settled, t.summary.Checkpoint = t.done, time.Now(), time.Now(), dir
 	t.Log.Info("checkpoint", "folder", dir, "took", time.Since(start).Round(time.Millisecond))
 	return prune(t.Run, t.Keep)
 }
