@@ -68,7 +68,42 @@ func BenchmarkAttention(b *testing.B) {
 	}
 }
 
-// measure reports the rate of one operation.
+// BenchmarkMemoryBound runs what moves more than it computes, at a micro-batch's size, and the optimizer over ViT-B/16's parameters.
+func BenchmarkMemoryBound(b *testing.B) {
+	const rows, patches, masked, params = benchBatch * benchTokens, benchBatch * (benchTokens - 1), benchBatch * 75, 86_000_000
+	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
+		d := open(b, "", "")
+		master := func(shape ...int) blas.Tensor { return d.Alloc("x", blas.F32, shape...) }
+		low := func(shape ...int) blas.Tensor { return d.Alloc("x", compute, shape...) }
+		x, y, w := master(rows, benchWidth), low(rows, benchWidth), master(benchWidth)
+		n := blas.LayerNorm{X: x, Y: y, Mean: master(rows), Rstd: master(rows), Weight: w, Bias: w, Eps: 1e-6}
+		nb := blas.LayerNormBackward{DX: master(rows, benchWidth), Accumulate: true, DY: y, X: x, Mean: n.Mean, Rstd: n.Rstd, Weight: w,
+			DWeight: master(benchWidth), DBias: master(benchWidth), Low: low(rows, benchWidth)}
+		tokens := blas.Tokens{X: x.Reshape(benchBatch, benchTokens, benchWidth), Embed: low(patches, benchWidth), CLS: w, MaskToken: w,
+			Mask: d.Alloc("mask", blas.U8, benchBatch, benchTokens-1)}
+		loss := blas.CosineLoss{Loss: master(1), Stats: master(masked, 3), Pred: low(masked, 512), Target: d.Alloc("target", blas.F16, masked, 512), Scale: 1}
+		a := blas.AdamW{Param: master(params), Grad: master(params), M: master(params), V: master(params), Bounds: d.Alloc("bounds", blas.I32, 2),
+			Factors: master(1, 2), Hyper: master(blas.HyperLen), State: master(blas.StateLen), Beta1: 0.9, Beta2: 0.98, Eps: 1e-8}
+		if compute != blas.F32 {
+			a.Low = low(params)
+		}
+		blas.Set(d, a.Bounds, []float64{0, params})
+		blas.Set(d, a.Factors, []float64{1, 1})
+		blas.Set(d, a.Hyper, []float64{1e-3, 0.05})
+		blas.Set(d, a.State, []float64{3, 0, 1, 1})
+		for _, c := range []struct {
+			op    blas.Op
+			issue func()
+		}{
+			{n, func() { d.LayerNorm(n) }}, {nb, func() { d.LayerNormBackward(nb) }}, {tokens, func() { d.Tokens(tokens) }},
+			{loss, func() { d.CosineLoss(loss) }}, {a, func() { d.AdamW(a) }},
+		} {
+			b.Run(c.op.Name()+"/"+compute.String(), func(b *testing.B) { measure(b, d, c.op, c.issue) })
+		}
+	}
+}
+
+// measure reports the rates of one operation.
 func measure(b *testing.B, d blas.Device, o blas.Op, issue func()) {
 	issue()
 	if err := d.Sync(); err != nil {
@@ -81,4 +116,5 @@ func measure(b *testing.B, d blas.Device, o blas.Op, issue func()) {
 		}
 	}
 	b.ReportMetric(float64(o.Cost().FLOPs)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	b.ReportMetric(float64(o.Cost().Bytes)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
 }

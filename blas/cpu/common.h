@@ -1,5 +1,6 @@
 // Number formats, vector math and the small matrix product that all kernels of one instruction set share.
 #pragma GCC optimize("O3", "no-math-errno", "no-trapping-math")
+#include <immintrin.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,17 @@ static inline float gelu(float x) { return x * normal_cdf(x, exponential(-0.5f *
 static inline float gelu_grad(float x) {
   float e = exponential(-0.5f * x * x);
   return normal_cdf(x, e) + x * e * 0.39894228f;
+}
+
+// root is the square root of each lane. gcc keeps sqrtf's errno whatever the pragma above says, and so vectorizes no loop that calls it.
+static inline vec root(vec x) {
+#if VECTOR_BYTES == 64
+  return (vec)_mm512_sqrt_ps((__m512)x);
+#elif VECTOR_BYTES == 32
+  return (vec)_mm256_sqrt_ps((__m256)x);
+#else
+  return (vec)_mm_sqrt_ps((__m128)x);
+#endif
 }
 
 static inline float dot(const float *a, const float *b, int64_t n) {

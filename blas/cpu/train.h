@@ -95,26 +95,43 @@ static void prepare(void **p, const int64_t *n, const double *f) {
   state[3] = !ok ? 0 : f[0] > 0 && clip < 1 ? clip : 1;
 }
 
+struct adamw { float clip, b1, r1, b2, r2, decay, step, root, eps; };
+
+// adamw_lanes updates one vector of parameters.
+static inline void adamw_lanes(float *x, const float *g, float *m, float *v, const struct adamw *c) {
+  vec gi = c->clip * *(vec *)g, mi = c->b1 * *(vec *)m + c->r1 * gi, vi = c->b2 * *(vec *)v + c->r2 * gi * gi;
+  *(vec *)m = mi, *(vec *)v = vi;
+  *(vec *)x = *(vec *)x * c->decay - c->step * mi / (root(vi * c->root) + c->eps);
+}
+
+static void adamw_some(float *x, const float *g, float *m, float *v, int64_t n, const struct adamw *c) {
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) adamw_lanes(x + i, g + i, m + i, v + i, c);
+  if (i == n) return;
+  float end[4][LANES] = {0};
+  int64_t bytes = (n - i) * 4;
+  memcpy(end[0], x + i, bytes), memcpy(end[1], g + i, bytes), memcpy(end[2], m + i, bytes), memcpy(end[3], v + i, bytes);
+  adamw_lanes(end[0], end[1], end[2], end[3], c);
+  memcpy(x + i, end[0], bytes), memcpy(m + i, end[2], bytes), memcpy(v + i, end[3], bytes);
+}
+
 // p: Param, Grad, M, V, Low, Bounds, Factors, Hyper, State; n: length, segments, low type; f: beta1, beta2, eps
 static void adamw(void **p, const int64_t *n, const double *f) {
   float *x = p[0], *g = p[1], *m = p[2], *v = p[3], *factors = p[6], *hyper = p[7], *state = p[8];
-  float b1 = f[0], b2 = f[1], r1 = 1 - f[0], r2 = 1 - f[1], eps = f[2], clip = state[3];
-  double c1 = 1 - pow(f[0], state[0]), c2 = 1 - pow(f[1], state[0]);
-  for (int64_t s = 0; s < n[1] && clip != 0; s++) {
+  struct adamw c = {.clip = state[3], .b1 = f[0], .r1 = 1 - f[0], .b2 = f[1], .r2 = 1 - f[1], .root = 1 / (1 - pow(f[1], state[0])), .eps = f[2]};
+  for (int64_t s = 0; s < n[1]; s++) {
+    int64_t first = ((int32_t *)p[5])[s], end = ((int32_t *)p[5])[s + 1];
     double lr = (double)hyper[0] * factors[2 * s], wd = (double)hyper[1] * factors[2 * s + 1];
-    float decay = 1 - lr * wd, step = lr / c1, root = 1 / c2;
-    if (lr == 0) continue;
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = ((int32_t *)p[5])[s]; i < ((int32_t *)p[5])[s + 1]; i++) {
-      float gi = clip * g[i];
-      m[i] = b1 * m[i] + r1 * gi;
-      v[i] = b2 * v[i] + r2 * gi * gi;
-      x[i] = x[i] * decay - step * m[i] / (sqrtf(v[i] * root) + eps);
+    c.decay = 1 - lr * wd, c.step = lr / (1 - pow(f[0], state[0]));
+    int frozen = c.clip == 0 || lr == 0;
+    if (frozen && !p[4]) continue;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = first; i < end; i += CHUNK) {
+      int64_t k = end - i < CHUNK ? end - i : CHUNK;
+      if (!frozen) adamw_some(x + i, g + i, m + i, v + i, k, &c);
+      if (p[4]) save(p[4], i, x + i, k, n[2]);
     }
   }
-  if (!p[4]) return;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < n[0]; i += CHUNK) save(p[4], i, x + i, n[0] - i < CHUNK ? n[0] - i : CHUNK, n[2]);
 }
 
 // p: Avg, Param; n: length; f: decay
