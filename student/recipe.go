@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -144,33 +143,6 @@ func unknownKey(key string) string {
 		return fmt.Sprintf("unknown key %s, did you mean %s?", key, near)
 	}
 	return fmt.Sprintf("unknown key %s; the keys are %s", key, strings.Join(RecipeKeys(), ", "))
-}
-
-// RecipeKeys lists every key as section.key, in the order of the file that Write makes.
-func RecipeKeys() (keys []string) {
-	sections := reflect.TypeFor[Recipe]()
-	for i := range sections.NumField() {
-		section := sections.Field(i)
-		for j := range section.Type.NumField() {
-			keys = append(keys, section.Tag.Get("toml")+"."+section.Type.Field(j).Tag.Get("toml"))
-		}
-	}
-	return keys
-}
-
-// Diff lists the keys whose values differ in other.
-func (r Recipe) Diff(other Recipe) (diff []string) {
-	a, b := reflect.ValueOf(r), reflect.ValueOf(other)
-	keys := RecipeKeys()
-	for i := range a.NumField() {
-		for j := range a.Field(i).NumField() {
-			if x, y := a.Field(i).Field(j).Interface(), b.Field(i).Field(j).Interface(); x != y {
-				diff = append(diff, fmt.Sprintf("%s was %v, is %v", keys[0], x, y))
-			}
-			keys = keys[1:]
-		}
-	}
-	return diff
 }
 
 // Masking is the recipe's masking on its own grid.

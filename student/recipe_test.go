@@ -1,6 +1,7 @@
 package student
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,44 @@ func TestResolvedRecipeReadsBack(t *testing.T) {
 	back, err := ReadRecipe(filepath.Join(dir, "recipe.toml"), nil)
 	if err != nil || back != r {
 		t.Errorf("read back %+v, %v", back, err)
+	}
+}
+
+// A checkpoint holds the recipe under the keys of its file; earlier ones had the names of Go's fields.
+func TestRecipeInJSON(t *testing.T) {
+	r := DefaultRecipe()
+	r.Train.Seed, r.Optimizer.LR, r.Model.AbsPos = 1<<63+1, 1.0/3, true
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain map[string]map[string]any
+	if err := json.Unmarshal(text, &plain); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range RecipeKeys() {
+		if section, name, _ := strings.Cut(key, "."); plain[section][name] == nil {
+			t.Errorf("no %s in %s", key, text)
+		}
+	}
+	type bare Recipe
+	earlier, err := json.Marshal(bare(r))
+	if err != nil || !strings.Contains(string(earlier), `"ImageSize":224`) {
+		t.Fatalf("%s, %v", earlier, err)
+	}
+	for _, text := range [][]byte{text, earlier} {
+		var back Recipe
+		if err := json.Unmarshal(text, &back); err != nil || back != r {
+			t.Errorf("read back %+v, %v", back, err)
+		}
+	}
+	for text, want := range map[string]string{
+		strings.Replace(string(text), `"width":768`, `"widht":768`, 1): "no model.width in the recipe",
+		strings.Replace(string(text), `"width":768`, `"width":"x"`, 1): "model.width",
+	} {
+		if err := json.Unmarshal([]byte(text), new(Recipe)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 

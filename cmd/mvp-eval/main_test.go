@@ -146,7 +146,7 @@ func TestProbeErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, "bent/"+checkpoint+"state.json", strings.Replace(string(raw), `"Width": 8`, `"Width": 16`, 1))
+	write(t, "bent/"+checkpoint+"state.json", strings.Replace(string(raw), `"width": 8`, `"width": 16`, 1))
 	write(t, "cut/"+checkpoint+"model.safetensors", "short")
 	for args, want := range map[string]string{
 		"--checkpoint empty --train images --test images": "empty is no checkpoint and no run",
