@@ -4,7 +4,7 @@
     python3 scripts/deps.py [--dir .deps] [NAME...]
 
 Without names: what every machine can use. The group cuda (name it, or one of its members) is for NVIDIA GPUs: a machine that
-trains on one needs cuda-nvrtc and cuda-cublas; cuda-ptxas, cuda-runtime and cuda-crt serve the tests of the kernels. The group
+trains on one needs cuda-nvrtc and cuda-cublas; cuda-ptxas, cuda-runtime, cuda-crt and cuda-driver serve the tests. The group
 teacher-gpu, with cuda-nvrtc and cuda-cublas, is for running a teacher on an NVIDIA GPU (`make deps-gpu`).
 
 Wheels are pinned by version and SHA-256 and fetched with pip, which any CPython 3.8+ on linux/amd64 can do: the wheel's
@@ -18,13 +18,16 @@ import ctypes
 import fcntl
 import fnmatch
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -150,9 +153,24 @@ WHEELS = {
         "group": "teacher-gpu",
     },
 }
+DEBS = {
+    "cuda-driver": {
+        "about": "the driver's library of release 535, to check symbols against; it is never loaded (29 MB)",
+        "file": "pool/non-free/n/nvidia-graphics-drivers/libcuda1_535.261.03-1_amd64.deb",
+        "mirrors": ("http://deb.debian.org/debian/", "https://snapshot.debian.org/archive/debian/20260101T000000Z/"),
+        "sha256": "de1e9ca34164a5983b3f752e6699cf1ad924790f1a843b7d582bab6f99206e1e",
+        "keep": "*/libcuda.so.535.261.03",
+        "group": "cuda",
+    },
+}
+PINNED = {**WHEELS, **DEBS}
 TURBOJPEG = "turbojpeg"
 TURBOJPEG_PACKAGE = "libturbojpeg0"
 TURBOJPEG_SONAME = "libturbojpeg.so.0"
+WITHOUT = {
+    "cuda-driver": "the test of its symbols will be skipped",
+    TURBOJPEG: "JPEGs will be decoded by Go's decoder, which is slower and differs by a few grey levels",
+}
 
 
 class DepsError(Exception):
@@ -273,6 +291,49 @@ def system_has(soname):
         return False
 
 
+def fetch_deb(spec):
+    """A pinned Debian package, from the first mirror that still has it."""
+    reasons = []
+    for mirror in spec["mirrors"]:
+        try:
+            with urllib.request.urlopen(mirror + spec["file"], timeout=60) as answer:
+                data = answer.read()
+        except OSError as error:
+            reasons.append(f"{mirror}: {error}")
+            continue
+        if hashlib.sha256(data).hexdigest() == spec["sha256"]:
+            return data
+        reasons.append(f"{mirror}: not the file that is pinned")
+    raise Skipped(f"{spec['file'].rsplit('/', 1)[1]} could not be fetched ({'; '.join(reasons)})")
+
+
+def members_of_deb(data):
+    """The data archive of a Debian package, which is an ar archive (deb(5)): 60 bytes before each member, members at even places."""
+    at = 8
+    while at < len(data):
+        name, size = data[at:at + 16].decode().strip(" /"), int(data[at + 48:at + 58])
+        if name.startswith("data.tar"):
+            return tarfile.open(fileobj=io.BytesIO(data[at + 60:at + 60 + size]))
+        at += 60 + size + size % 2
+    raise DepsError("a Debian package holds no data")
+
+
+def install_deb(name, folder, work):
+    spec = DEBS[name]
+    stamp = stamp_of(spec)
+    if is_there(folder, stamp):
+        return False
+    say(f"fetching {spec['about']}")
+    unpacked = work / name
+    unpacked.mkdir()
+    with members_of_deb(fetch_deb(spec)) as members:
+        for member in members:
+            if member.isfile() and fnmatch.fnmatch(member.name, spec["keep"]):
+                (unpacked / Path(member.name).name).write_bytes(members.extractfile(member).read())
+    publish(unpacked, folder, stamp)
+    return True
+
+
 def download_deb(package, work):
     """Fetch a Debian package with apt, whose state is kept in our own folder where the system's index is empty."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
@@ -319,19 +380,21 @@ def install(name, deps):
     with tempfile.TemporaryDirectory(prefix=f".new-{name}-", dir=deps) as work:
         if name == TURBOJPEG:
             return install_turbojpeg(deps / name, Path(work))
+        if name in DEBS:
+            return install_deb(name, deps / name, Path(work))
         return install_wheel(name, deps / name, Path(work))
 
 
 def chosen(names):
     """Names with each group replaced by its members; without names, all that belong to no group."""
     wanted = []
-    for name in names or [n for n, spec in WHEELS.items() if "group" not in spec] + [TURBOJPEG]:
-        wanted += [n for n, spec in WHEELS.items() if spec.get("group") == name] or [name]
+    for name in names or [n for n, spec in PINNED.items() if "group" not in spec] + [TURBOJPEG]:
+        wanted += [n for n, spec in PINNED.items() if spec.get("group") == name] or [name]
     return wanted
 
 
 def main():
-    names = [*WHEELS, TURBOJPEG, *sorted({spec["group"] for spec in WHEELS.values() if "group" in spec})]
+    names = [*PINNED, TURBOJPEG, *sorted({spec["group"] for spec in PINNED.values() if "group" in spec})]
     parser = argparse.ArgumentParser(description="Bring the shared libraries into .deps/, without root.")
     parser.add_argument("--dir", type=Path, default=Path(__file__).resolve().parent.parent / ".deps", help="where to (default: .deps of this tree)")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(names)} (default: all outside a group)")
@@ -354,7 +417,7 @@ def main():
                 if install(name, deps):
                     say(f"{name} is in {deps / name}")
             except Skipped as reason:
-                say(f"{name} left out: {reason}; JPEGs will be decoded by Go's decoder, which is slower and differs by a few grey levels")
+                say(f"{name} left out: {reason}; {WITHOUT[name]}")
             except OSError as error:
                 raise DepsError(f"{name}: {error}") from error
 

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -128,8 +129,8 @@ func TestDeclarations(t *testing.T) {
 	}
 }
 
-// TestSymbolsOfTheRealLibraries looks up every function in NVIDIA's own libraries; libcuda comes with a driver only, so its
-// prototypes are checked above and its symbols where there is one.
+// TestSymbolsOfTheRealLibraries looks up every function in NVIDIA's own libraries; libcuda, which works beside its own kernel module
+// only, is opened where there is one.
 func TestSymbolsOfTheRealLibraries(t *testing.T) {
 	for _, spec := range []struct {
 		dynlib.Spec
@@ -148,6 +149,39 @@ func TestSymbolsOfTheRealLibraries(t *testing.T) {
 			t.Logf("%d functions of %s", len(spec.names), lib.Path())
 		})
 	}
+}
+
+// TestSymbolsOfTheDriver reads the symbols of the libcuda that `make deps-cuda` brings, of release 535 (CUDA 12.2), without loading it:
+// every function that is used is there, in that release already.
+func TestSymbolsOfTheDriver(t *testing.T) {
+	var paths []string
+	for _, d := range dynlib.DepsDirs() {
+		found, _ := filepath.Glob(filepath.Join(d, "cuda-driver", "libcuda.so.*"))
+		paths = append(paths, found...)
+	}
+	if len(paths) == 0 {
+		t.Skip("NVIDIA's libcuda is not in .deps/cuda-driver: run `make deps-cuda`")
+	}
+	path := paths[0]
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, s := range symbols {
+		there[s.Name] = there[s.Name] || s.Section != elf.SHN_UNDEF && elf.ST_TYPE(s.Info) == elf.STT_FUNC
+	}
+	for _, name := range driverNames() {
+		if !there[name] {
+			t.Errorf("%s has no function %s", path, name)
+		}
+	}
+	t.Logf("%d functions of %s", len(driverNames()), path)
 }
 
 // TestDescriptorsOfTheRealLibrary fills cuBLASLt's own descriptors as a product does: it checks attribute numbers and sizes, and needs
