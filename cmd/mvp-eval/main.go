@@ -4,11 +4,11 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 
 	"mvptargets/blas"
-	"mvptargets/blas/cpu"
-	"mvptargets/blas/ref"
+	"mvptargets/blas/devices"
 	"mvptargets/internal/cli"
 	"mvptargets/shards/view"
 )
@@ -37,7 +37,7 @@ type computeFlags struct {
 
 func newComputeFlags(f *cli.FlagSet) computeFlags {
 	return computeFlags{
-		device:  f.Enum("device", "auto", []string{"auto", "cpu", "ref"}, "what computes; auto is cpu"),
+		device:  f.Enum("device", "auto", devices.Names, devices.About),
 		dtype:   f.Enum("dtype", "f32", []string{"f32", "bf16"}, "arithmetic of the encoder"),
 		threads: f.Int("threads", 0, "`threads` of the device; 0: one per core"),
 		batch:   f.Int("batch", 64, "`images` per micro-batch"),
@@ -45,7 +45,7 @@ func newComputeFlags(f *cli.FlagSet) computeFlags {
 }
 
 // open gives the device and the type to compute in.
-func (c computeFlags) open() (blas.Device, blas.DType, error) {
+func (c computeFlags) open(log *slog.Logger) (blas.Device, blas.DType, error) {
 	const maxBatch = 4096
 	if *c.batch < 1 || *c.batch > maxBatch {
 		return nil, 0, cli.Usagef("--batch %d is not within 1..%d", *c.batch, maxBatch)
@@ -54,17 +54,14 @@ func (c computeFlags) open() (blas.Device, blas.DType, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	dev, err := openDevice(*c.device, *c.threads)
+	dev, err := openDevice(*c.device, *c.threads, log)
 	return dev, dtype, err
 }
 
 // openDevice opens a device by its flag's word.
-func openDevice(name string, threads int) (blas.Device, error) {
+func openDevice(name string, threads int, log *slog.Logger) (blas.Device, error) {
 	if threads < 0 {
 		return nil, cli.Usagef("--threads %d is negative", threads)
 	}
-	if name == "ref" {
-		return ref.New(), nil
-	}
-	return cpu.New(cpu.Options{Threads: threads})
+	return devices.Open(name, threads, log)
 }

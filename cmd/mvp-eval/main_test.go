@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"mvptargets/blas/cuda/emulator"
 	"mvptargets/blas/ref"
 	"mvptargets/internal/cli"
 	"mvptargets/internal/half"
@@ -109,6 +110,25 @@ func picture(t *testing.T, class, n int) []byte {
 		t.Fatal(err)
 	}
 	return raw.Bytes()
+}
+
+// A probe reads the same on the GPU, here the emulated one, which auto finds by itself.
+func TestProbeOnAGPU(t *testing.T) {
+	world(t)
+	steer := emulator.Use(t)
+	for _, device := range []string{"ref", "cuda", "auto"} {
+		var out bytes.Buffer
+		args := "probe --checkpoint run --train images --test images --batch 5 --out " + device + ".json --device " + device
+		if err := run(context.Background(), strings.Fields(args), &out); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.Contains(text, "probe accuracy, trained for 6 steps: 100.0") {
+			t.Errorf("on %s it printed\n%s", device, text)
+		}
+		if launched := steer.Count("cuLaunchKernel") > 0; launched != (device != "ref") {
+			t.Errorf("on %s kernels were launched: %v", device, launched)
+		}
+	}
 }
 
 func TestProbe(t *testing.T) {

@@ -52,7 +52,7 @@ func runProbe(ctx context.Context, args []string, out io.Writer) error {
 	if j.Test, err = probe.OpenSet(ctx, *test); err != nil {
 		return err
 	}
-	dev, dtype, err := compute.open()
+	dev, dtype, err := compute.open(j.Log)
 	if err != nil {
 		return err
 	}

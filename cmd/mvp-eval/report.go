@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"mvptargets/blas/devices"
 	"mvptargets/internal/cli"
 	"mvptargets/student/report"
 )
@@ -25,7 +26,7 @@ func runReport(args []string, out io.Writer) error {
 	f.StringVar(&j.Base, "baseline", "", "that of mvp-eval probe --untrained, a JSON `file`")
 	f.IntVar(&j.Views, "views", 8, "`number` of views to show, of as many different classes as can be")
 	file := f.String("out", "", "the HTML `file` to write; RUN/report.html if not given")
-	device := f.Enum("device", "auto", []string{"auto", "cpu", "ref"}, "what computes; auto is cpu")
+	device := f.Enum("device", "auto", devices.Names, devices.About)
 	threads := f.Int("threads", 0, "`threads` of the device; 0: one per core")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -47,7 +48,7 @@ func runReport(args []string, out io.Writer) error {
 	if *file == "" {
 		*file = filepath.Join(j.Run, "report.html")
 	}
-	dev, err := openDevice(*device, *threads)
+	dev, err := openDevice(*device, *threads, f.Logger())
 	if err != nil {
 		return err
 	}

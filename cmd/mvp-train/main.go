@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mvptargets/blas/cpu"
+	"mvptargets/blas/devices"
 	"mvptargets/internal/cli"
 	"mvptargets/shards/view"
 	"mvptargets/student"
@@ -31,7 +32,7 @@ func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "devices" {
-		return devices(args[1:])
+		return listDevices(args[1:])
 	}
 	f := cli.Flags("mvp-train", synopsis)
 	f.Libraries = libraries
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 	f.Var(&j.SaveEvery, "save-every", "write a checkpoint after so many steps or so much `time`, such as 500 or 15m")
 	f.IntVar(&j.Keep, "keep", 2, "`checkpoints` that stay, the newest")
 	f.IntVar(&j.Milestones, "milestones", 0, "keep a checkpoint of every so many `epochs` besides; 0: none")
-	device := f.Enum("device", "auto", []string{"auto", "cpu", "cuda", "ref"}, "what computes; auto is cuda where there is a GPU for it, else cpu")
+	device := f.Enum("device", "auto", devices.Names, devices.About)
 	steps := f.Int("profile", 0, "measure so many `steps`, print a table per operation, and write nothing")
 	threads := f.Int("threads", 0, "`threads` of the device; 0: one per core")
 	if err := f.Parse(args); err != nil {
@@ -73,7 +74,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	j.Log = f.Logger()
-	dev, err := open(*device, *threads, j.Log)
+	dev, err := devices.Open(*device, *threads, j.Log)
 	if err != nil {
 		return err
 	}
