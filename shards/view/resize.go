@@ -26,6 +26,7 @@ type taps struct {
 	size         int
 	first, count []int
 	weight       []int32
+	parts        []int16   // of weight, see split
 	real         []float64 // of one position, before rounding
 }
 
@@ -87,8 +88,8 @@ func resize(dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 	resizeWith(simd, dst, w, h, src, outW, outH, x0, y0)
 }
 
-// resizeWith is resize on AVX2 (simd.go) or on the plain passes below, which define what is right.
-func resizeWith(fast bool, dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
+// resizeWith is resize in vectors (simd.go) or by the plain passes below, which define what is right.
+func resizeWith(on level, dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 	tx, ty := tapsPool.Get().(*taps), tapsPool.Get().(*taps)
 	defer tapsPool.Put(tx)
 	defer tapsPool.Put(ty)
@@ -102,9 +103,9 @@ func resizeWith(fast bool, dst []uint8, w, h int, src source, outW, outH, x0, y0
 	*held = grow(*held, (bottom-top)*w*3)
 	columns := *held
 	done := top
-	if fast && outW != src.w {
+	if on != plain && outW != src.w {
 		in := src.pix[(src.y+top)*src.stride+3*src.x:]
-		done += resizeRowsSIMD(columns, in, src.stride, bottom-top, src.w, tx)
+		done += resizeRowsSIMD(on, columns, in, src.stride, bottom-top, src.w, tx)
 	}
 	for y := done; y < bottom; y++ {
 		in := src.pix[(src.y+y)*src.stride+3*src.x:]
@@ -115,8 +116,8 @@ func resizeWith(fast bool, dst []uint8, w, h int, src source, outW, outH, x0, y0
 			resizeRow(out, in, tx)
 		}
 	}
-	if fast && outH != src.h {
-		resizeColumnsSIMD(dst, columns, 3*w, top, ty)
+	if on != plain && outH != src.h {
+		resizeColumnsSIMD(on, dst, columns, 3*w, top, ty)
 		return
 	}
 	for y := range h {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// sameBytes holds the AVX2 passes to the plain ones on one random image and window.
+// sameBytes holds the passes in vectors to the plain ones on one random image and window.
 func sameBytes(t *testing.T, r *rand.Rand, w, h, outW, outH int) {
 	t.Helper()
 	x, y := r.IntN(4), r.IntN(4)
@@ -20,16 +20,19 @@ func sameBytes(t *testing.T, r *rand.Rand, w, h, outW, outH int) {
 	src := source{pix, 3 * (w + x), x, y, w, h}
 	ww, wh := 1+r.IntN(outW), 1+r.IntN(outH)
 	x0, y0 := r.IntN(outW-ww+1), r.IntN(outH-wh+1)
-	plain, fast := make([]uint8, 3*ww*wh), make([]uint8, 3*ww*wh)
-	resizeWith(false, plain, ww, wh, src, outW, outH, x0, y0)
-	resizeWith(true, fast, ww, wh, src, outW, outH, x0, y0)
-	if !bytes.Equal(plain, fast) {
-		t.Fatalf("%dx%d to %dx%d, window %dx%d at %d,%d: the passes differ", w, h, outW, outH, ww, wh, x0, y0)
+	want, got := make([]uint8, 3*ww*wh), make([]uint8, 3*ww*wh)
+	resizeWith(plain, want, ww, wh, src, outW, outH, x0, y0)
+	for on := avx2; on <= simd; on++ {
+		clear(got)
+		resizeWith(on, got, ww, wh, src, outW, outH, x0, y0)
+		if !bytes.Equal(want, got) {
+			t.Fatalf("%dx%d to %dx%d, window %dx%d at %d,%d, level %d: the passes differ", w, h, outW, outH, ww, wh, x0, y0, on)
+		}
 	}
 }
 
 func TestSIMDEqualsPlain(t *testing.T) {
-	if !simd {
+	if simd == plain {
 		t.Skip("this processor has no AVX2")
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -40,7 +43,7 @@ func TestSIMDEqualsPlain(t *testing.T) {
 }
 
 func FuzzSIMDEqualsPlain(f *testing.F) {
-	if !simd {
+	if simd == plain {
 		f.Skip("this processor has no AVX2")
 	}
 	f.Add(uint64(1), uint16(500), uint16(375), uint16(299), uint16(224))
@@ -54,10 +57,10 @@ func BenchmarkRender(b *testing.B) {
 	img := &Image{W: 500, H: 375, Pix: make([]uint8, 3*500*375)}
 	dst, src := make([]uint8, 3*224*224), source{img.Pix, 3 * 500, 0, 0, 500, 375}
 	w, h := shortSide(img.W, img.H, 224)
-	for name, fast := range map[string]bool{"plain": false, "simd": simd} {
-		b.Run(name, func(b *testing.B) {
+	for on := plain; on <= simd; on++ {
+		b.Run([]string{"plain", "avx2", "avx512"}[on], func(b *testing.B) {
 			for b.Loop() {
-				resizeWith(fast, dst, 224, 224, src, w, h, middle(w, 224), middle(h, 224))
+				resizeWith(on, dst, 224, 224, src, w, h, middle(w, 224), middle(h, 224))
 			}
 		})
 	}
