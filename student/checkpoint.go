@@ -66,30 +66,33 @@ func (r Recipe) Encoder(dev blas.Device, compute blas.DType, n, targetDim int) *
 
 // Load puts the checkpoint's weights into m, a student of its recipe and target width: all of them where m has a head, else the encoder.
 func (c *Checkpoint) Load(m *Model) error {
-	weights, err := c.read(modelFile)
+	_, err := c.load(m)
+	return err
+}
+
+// load is Load; it returns what it read of both files.
+func (c *Checkpoint) load(m *Model) (*TensorFile, error) {
+	all, err := c.read(modelFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if m.LossRows > 0 {
 		state, err := c.read(stateFile)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		weights.Tensors = append(weights.Tensors, state.Tensors...)
+		all.Tensors = append(all.Tensors, state.Tensors...)
 	}
-	return m.SetWeights(weights)
+	return all, m.SetWeights(all)
 }
 
 // resume puts the weights and the optimizer's state into m.
 func (c *Checkpoint) resume(m *Model) error {
-	if err := c.Load(m); err != nil {
-		return err
-	}
-	state, err := c.read(stateFile)
+	all, err := c.load(m)
 	if err != nil {
 		return err
 	}
-	return m.SetOptimizerState(state)
+	return m.SetOptimizerState(all)
 }
 
 // read reads one of the tensor files and compares its digest.
@@ -165,11 +168,8 @@ func save(run string, m *Model, c Checkpoint) (string, error) {
 // fill writes a checkpoint's files into dir.
 func fill(dir string, m *Model, c Checkpoint) error {
 	c.SHA256 = map[string]string{}
-	for name, get := range map[string]func() (*TensorFile, error){modelFile: m.Weights, stateFile: m.TrainingState} {
-		f, err := get()
-		if err != nil {
-			return err
-		}
+	for name, f := range map[string]*TensorFile{modelFile: m.Weights(), stateFile: m.TrainingState()} {
+		var err error
 		if c.SHA256[name], err = writeTensorFile(filepath.Join(dir, name), f); err != nil {
 			return err
 		}

@@ -22,12 +22,13 @@ type TensorFile struct {
 	Metadata map[string]string
 }
 
-// HostTensor is one named tensor in host memory.
+// HostTensor is one named tensor in host memory, or one on a device that is read as it is written to a file.
 type HostTensor struct {
 	Name  string
 	DType string // "F32", "F64", "BF16", "F16", "I32", "I64", "U8"
 	Shape []int
 	Data  []byte
+	copy  func(io.Writer) error // in place of Data
 }
 
 // tensorSizes are the element sizes of the types that we read and write.
@@ -75,7 +76,12 @@ func writeTensorFile(path string, f *TensorFile) (string, error) {
 		return "", err
 	}
 	for _, t := range f.Tensors {
-		if _, err := w.Write(t.Data); err != nil {
+		if t.copy != nil {
+			err = t.copy(w)
+		} else {
+			_, err = w.Write(t.Data)
+		}
+		if err != nil {
 			return "", err
 		}
 	}
@@ -90,10 +96,11 @@ func (f *TensorFile) header() ([]byte, error) {
 	}
 	var at int64
 	for _, t := range f.Tensors {
-		if n, err := tensorBytes(t.DType, t.Shape); err != nil || n != int64(len(t.Data)) || entries[t.Name] != nil {
+		n, err := tensorBytes(t.DType, t.Shape)
+		if err != nil || t.copy == nil && n != int64(len(t.Data)) || entries[t.Name] != nil {
 			return nil, fmt.Errorf("tensor %q, %s%v, does not fit its %d bytes or stands there twice", t.Name, t.DType, t.Shape, len(t.Data))
 		}
-		end := at + int64(len(t.Data))
+		end := at + n
 		shape := t.Shape
 		if shape == nil {
 			shape = []int{}

@@ -12,10 +12,10 @@ import (
 func TestTensorsReadBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.safetensors")
 	want := &TensorFile{Metadata: map[string]string{"format": "pt"}, Tensors: []HostTensor{
-		{"b.weight", "F32", []int{2, 3}, bytes.Repeat([]byte{1, 2, 3, 4}, 6)},
-		{"a \"quoted\"", "U8", []int{3}, []byte{7, 8, 9}},
-		{"empty", "BF16", []int{0, 4}, []byte{}},
-		{"step", "I64", []int{}, []byte{1, 0, 0, 0, 0, 0, 0, 0}},
+		{Name: "b.weight", DType: "F32", Shape: []int{2, 3}, Data: bytes.Repeat([]byte{1, 2, 3, 4}, 6)},
+		{Name: "a \"quoted\"", DType: "U8", Shape: []int{3}, Data: []byte{7, 8, 9}},
+		{Name: "empty", DType: "BF16", Shape: []int{0, 4}, Data: []byte{}},
+		{Name: "step", DType: "I64", Shape: []int{}, Data: []byte{1, 0, 0, 0, 0, 0, 0, 0}},
 	}}
 	if err := WriteTensors(path, want); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestUnsoundTensorFiles(t *testing.T) {
 
 func TestWriteTensorsRefusesWrongSizes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := WriteTensors(path, &TensorFile{Tensors: []HostTensor{{"a", "F32", []int{2}, make([]byte, 4)}}}); err == nil {
+	if err := WriteTensors(path, &TensorFile{Tensors: []HostTensor{{Name: "a", DType: "F32", Shape: []int{2}, Data: make([]byte, 4)}}}); err == nil {
 		t.Error("a tensor of two floats in 4 bytes was written")
 	}
 	if _, err := os.Stat(path); err == nil {

@@ -2,6 +2,7 @@ package student
 
 import (
 	"fmt"
+	"io"
 	"slices"
 
 	"mvptargets/blas"
@@ -10,37 +11,29 @@ import (
 // tensorNames are safetensors' names of the master types.
 var tensorNames = map[blas.DType]string{blas.F32: "F32", blas.F64: "F64"}
 
-// Weights downloads the encoder: the tensors of timm's Beit, under its names, and nothing else.
-func (m *Model) Weights() (*TensorFile, error) {
-	f := &TensorFile{Metadata: map[string]string{"format": "pt", "timm": m.timm()}}
-	return f, m.downloadParams(f, false)
+// Weights is the encoder: the tensors of timm's Beit, under its names, and nothing else. Its tensors are read from the device when the file
+// is written.
+func (m *Model) Weights() *TensorFile {
+	return &TensorFile{Metadata: map[string]string{"format": "pt", "timm": m.timm()}, Tensors: m.params(false)}
 }
 
-// TrainingState downloads what training goes on from besides Weights: mask token and head, both moments of AdamW, each laid end to end as
-// the parameters are, and the optimizer's counters.
-func (m *Model) TrainingState() (*TensorFile, error) {
-	f := &TensorFile{}
-	if err := m.downloadParams(f, true); err != nil {
-		return nil, err
-	}
+// TrainingState is what training goes on from besides Weights, likewise: mask token and head, both moments of AdamW, each laid end to end
+// as the parameters are, and the optimizer's counters.
+func (m *Model) TrainingState() *TensorFile {
+	f := &TensorFile{Tensors: m.params(true)}
 	for _, s := range m.stateTensors() {
-		if err := m.download(f, s.name, []int{s.tensor.Len()}, s.tensor); err != nil {
-			return nil, err
-		}
+		f.Tensors = append(f.Tensors, m.onDevice(s.name, []int{s.tensor.Len()}, s.tensor))
 	}
-	return f, nil
+	return f
 }
 
-func (m *Model) downloadParams(f *TensorFile, training bool) error {
+func (m *Model) params(training bool) (out []HostTensor) {
 	for _, q := range m.Params.List {
-		if q.Name == "" || q.Training() != training {
-			continue
-		}
-		if err := m.download(f, q.Name, q.Shape, m.Params.Value.Slice(q.at, q.at+q.Len())); err != nil {
-			return err
+		if q.Name != "" && q.Training() == training {
+			out = append(out, m.onDevice(q.Name, q.Shape, m.Params.Value.Slice(q.at, q.at+q.Len())))
 		}
 	}
-	return nil
+	return out
 }
 
 // SetWeights uploads the parameters of f, which must hold each of the model's in its shape and type, an encoder's but those of training;
@@ -77,13 +70,25 @@ func (m *Model) stateTensors() []namedTensor {
 	return []namedTensor{{"exp_avg", m.Params.M}, {"exp_avg_sq", m.Params.V}, {"counters", m.state}}
 }
 
-func (m *Model) download(f *TensorFile, name string, shape []int, src blas.Tensor) error {
-	data := make([]byte, src.Bytes())
-	if err := m.dev.Download(data, src); err != nil {
-		return fmt.Errorf("downloading %s: %w", name, err)
-	}
-	f.Tensors = append(f.Tensors, HostTensor{Name: name, DType: tensorNames[src.DType()], Shape: shape, Data: data})
-	return nil
+// copyElements is how many elements of a tensor are in host memory at a time while it is written to a file.
+const copyElements = 16 << 10
+
+// onDevice is a tensor of the device as a file takes it.
+func (m *Model) onDevice(name string, shape []int, src blas.Tensor) HostTensor {
+	return HostTensor{Name: name, DType: tensorNames[src.DType()], Shape: shape, copy: func(w io.Writer) error {
+		flat := src.Flat()
+		room := make([]byte, min(copyElements, flat.Len())*flat.DType().Size())
+		for lo := 0; lo < flat.Len(); lo += copyElements {
+			part := flat.Slice(lo, min(lo+copyElements, flat.Len()))
+			if err := m.dev.Download(room[:part.Bytes()], part); err != nil {
+				return fmt.Errorf("downloading %s: %w", name, err)
+			}
+			if _, err := w.Write(room[:part.Bytes()]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
 }
 
 func (m *Model) upload(f *TensorFile, name string, shape []int, dst blas.Tensor) error {

@@ -16,35 +16,17 @@ import (
 // to the last bit.
 func TestStateInFilesContinuesExactly(t *testing.T) {
 	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
-		run := func(m *Model, steps int) (losses []float64) {
-			for range steps {
-				m.BeginStep()
-				m.MicroStep()
-				m.EndStep(Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 0.3}, 1e-2, 0.05)
-				r, err := m.Result()
-				if err != nil {
-					t.Fatal(err)
-				}
-				losses = append(losses, r.Loss)
-			}
-			return losses
-		}
+		run := func(m *Model, steps int) []float64 { return goldenSmall.losses(t, m, steps, nil) }
 		m, _ := goldenModel(t, compute)
 		defer m.Close()
 		run(m, 3)
 		dir := t.TempDir()
 		model, state := filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "state.safetensors")
-		save := func(path string, get func() (*TensorFile, error)) {
-			f, err := get()
-			if err == nil {
-				err = WriteTensors(path, f)
-			}
-			if err != nil {
+		for path, f := range map[string]*TensorFile{model: m.Weights(), state: m.TrainingState()} {
+			if err := WriteTensors(path, f); err != nil {
 				t.Fatal(err)
 			}
 		}
-		save(model, m.Weights)
-		save(state, m.TrainingState)
 		want := run(m, 2)
 
 		other, _ := goldenModel(t, compute)

@@ -89,11 +89,12 @@ func stepped(dev blas.Device, path string, n int, weights string) (*student.Mode
 	if result, err := m.Result(); err != nil || result.Applied != 1 {
 		return nil, errors.Join(err, errors.New("the step was not applied"))
 	}
-	file, err := m.Weights()
-	if err == nil {
-		err = student.WriteTensors(weights, file)
-	}
+	err = student.WriteTensors(weights, m.Weights())
 	m.Close()
+	if err != nil {
+		return nil, err
+	}
+	file, err := student.ReadTensors(weights)
 	if err != nil {
 		return nil, err
 	}
