@@ -28,17 +28,26 @@ type check struct {
 	command  []string
 }
 
-func checks(python, temp string, batch int) []check {
-	step := []string{"go", "run", "./internal/bench/step", "--device", "cuda", "--steps", "20", "--batch", fmt.Sprint(batch), "--micro", fmt.Sprint(batch), "--dtype"}
+func checks(python, temp string, batch int, quick bool) []check {
+	parity := check{"parity: PyTorch's golden model, and 20 steps against the plain device", "", []string{"go", "test", "-count=1", "-run", "OnThisGPU", "-v", "./student"}}
+	extraction := check{"extraction with the CUDA provider", "needs an onnxruntime for GPUs, see docs/gpu.md", []string{"go", "run", "./cmd/mvp-extract", "--provider", "cuda",
+		"--model", "testdata/teacher/teacher.onnx", "--images", "testdata/scenes/test", "--features", "last_hidden_state", "--out", filepath.Join(temp, "store")}}
+	if quick {
+		return []check{{"conformance: some operations against the plain device", "", []string{"go", "test", "-count=1", "-v", "-run", "OnThisGPU/bf16/(losses|order|record)", "./blas/cuda"}},
+			parity, extraction}
+	}
+	step := func(more ...string) []string {
+		return append([]string{"go", "run", "./internal/bench/step", "--device", "cuda", "--batch", fmt.Sprint(batch), "--micro", fmt.Sprint(batch)}, more...)
+	}
 	return []check{
 		{"conformance: every operation against the plain device", "", []string{"go", "test", "-count=1", "-run", "OnThisGPU", "./blas/cuda"}},
-		{"parity: PyTorch's golden model, and 20 steps against the plain device", "", []string{"go", "test", "-count=1", "-run", "OnThisGPU", "-v", "./student"}},
-		{"step, bf16", "", append(step, "bf16")},
-		{"step, float32", "", append(step, "f32")},
+		parity,
+		{"step, bf16", "", step("--dtype", "bf16", "--steps", "20")},
+		{"step, float32", "", step("--dtype", "f32", "--steps", "20")},
+		{"step, bf16, operation by operation", "", step("--dtype", "bf16", "--steps", "5", "--profile")},
 		{"the same step in PyTorch", "torch with CUDA may not be installed", []string{python, "internal/bench/step/peer_gpu.py", "--batch", fmt.Sprint(batch)}},
 		{"the same step in PyTorch, compiled", "torch with CUDA may not be installed", []string{python, "internal/bench/step/peer_gpu.py", "--batch", fmt.Sprint(batch), "--compile"}},
-		{"extraction with the CUDA provider", "needs an onnxruntime for GPUs, see docs/gpu.md", []string{"go", "run", "./cmd/mvp-extract", "--provider", "cuda",
-			"--model", "testdata/teacher/teacher.onnx", "--images", "testdata/scenes/test", "--features", "last_hidden_state", "--out", filepath.Join(temp, "store")}},
+		extraction,
 	}
 }
 
@@ -47,6 +56,7 @@ func run(ctx context.Context, args []string) error {
 	out := f.String("out", "build/gpu-report.txt", "the report, a `file`")
 	python := f.String("python", "python3", "a Python that may have torch, a `program`")
 	batch := f.Int("batch", 256, "`images` in a step")
+	quick := f.Bool("quick", false, "some of conformance, parity and extraction only")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -69,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(temp)
 	failed := 0
-	for _, c := range checks(*python, temp, *batch) {
+	for _, c := range checks(*python, temp, *batch, *quick) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -56,8 +56,9 @@ func (j job) flops() float64 {
 	return 2 * (3*(float64(c.Depth)*block+n*d*float64(c.TargetDim)) + 2*float64(c.Patches())*d*d)
 }
 
-// stepper returns a function that does one step on dev, and its model. With Cut a step has no more micro-batches than that.
-func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), m *student.Model, err error) {
+// stepper returns a function that issues one step on dev, calls meanwhile when its first micro-batch is issued, and gives its figures; and
+// its model. With Cut a step has no more micro-batches than that.
+func (j job) stepper(dev blas.Device) (step func(meanwhile func()) (wait func() (student.StepResult, error)), m *student.Model, err error) {
 	compute, err := blas.ParseDType(j.DType)
 	if err != nil {
 		return nil, nil, err
@@ -66,7 +67,7 @@ func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), 
 	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
 	b := madeUp(j.Micro, j.config())
 	m.Refresh()
-	step = func() (student.StepResult, error) {
+	step = func(meanwhile func()) func() (student.StepResult, error) {
 		m.BeginStep()
 		for i := range micros {
 			if i == j.Cut && j.Cut > 0 {
@@ -74,9 +75,12 @@ func (j job) stepper(dev blas.Device) (step func() (student.StepResult, error), 
 			}
 			m.Upload(b)
 			m.MicroStep()
+			if i == 0 {
+				meanwhile()
+			}
 		}
 		m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1.5e-3, 0.05)
-		return m.Result()
+		return m.Figures()
 	}
 	return step, m, nil
 }
@@ -108,19 +112,26 @@ func (j job) measure(ctx context.Context) (measured, error) {
 		return measured{}, err
 	}
 	defer m.Close()
-	for i := range j.Steps + warm {
+	figures, start, done := (func() (student.StepResult, error))(nil), time.Now(), 0
+	settle := func() { // as a run does: the figures of a step are read while the next one runs
+		if figures == nil || err != nil {
+			return
+		}
+		var s student.StepResult
+		if s, err = figures(); done >= warm {
+			r.Seconds = append(r.Seconds, time.Since(start).Seconds())
+		}
+		fmt.Fprintf(os.Stderr, "%s step %d: %.2f s, loss %.4f\n", j.DType, done, time.Since(start).Seconds(), s.Loss)
+		start, done = time.Now(), done+1
+	}
+	for range j.Steps + warm {
 		if ctx.Err() != nil {
 			return measured{}, ctx.Err()
 		}
-		start := time.Now()
-		s, err := step()
-		if err != nil {
-			return measured{}, err
-		}
-		if i >= warm {
-			r.Seconds = append(r.Seconds, time.Since(start).Seconds())
-		}
-		fmt.Fprintf(os.Stderr, "%s step %d: %.2f s, loss %.4f\n", j.DType, i, time.Since(start).Seconds(), s.Loss)
+		figures = step(settle)
+	}
+	if settle(); err != nil {
+		return measured{}, err
 	}
 	r.Rate = float64(j.Batch) / median(slices.Clone(r.Seconds))
 	for _, a := range dev.Live() {
@@ -147,7 +158,7 @@ func (j job) profile(ctx context.Context, w io.Writer) error {
 	}
 	defer m.Close()
 	for range warm {
-		if _, err := step(); err != nil {
+		if _, err := step(func() {})(); err != nil {
 			return err
 		}
 	}
@@ -157,7 +168,7 @@ func (j job) profile(ctx context.Context, w io.Writer) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if _, err := step(); err != nil {
+		if _, err := step(func() {})(); err != nil {
 			return err
 		}
 	}
