@@ -23,10 +23,20 @@ func onProcessor(t *testing.T, compute blas.DType, steps int, after func(step in
 	})
 }
 
-// processor is the CPU device.
+// processor is the CPU device on the path that it takes by itself.
 func processor(t *testing.T) *cpu.Device {
 	t.Helper()
+	return processorOn(t, "")
+}
+
+// processorOn is the CPU device on a path, or skips where this processor has none.
+func processorOn(t *testing.T, path string) *cpu.Device {
+	t.Helper()
+	t.Setenv("MVP_CPU", path)
 	dev, err := cpu.New(cpu.Options{})
+	if err != nil && strings.Contains(err.Error(), "this processor offers") {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,6 +81,34 @@ func TestOptimizerStepsEqualPyTorch(t *testing.T) {
 	}
 }
 
+// The small model on every path of the processor: float32's gradients and ten losses against PyTorch's, and bfloat16's against what autocast
+// leaves.
+func TestEveryPathEqualsPyTorch(t *testing.T) {
+	for _, path := range []string{"portable", "avx2", "avx512", "avx512bf16"} {
+		t.Run(path, func(t *testing.T) {
+			for _, compute := range []blas.DType{blas.F32, blas.BF16} {
+				m, g := goldenModelOn(t, processorOn(t, path), compute)
+				defer m.Close()
+				check := func(name string, got []float64, allowed float64) {
+					if compute == blas.BF16 {
+						allowed = beyondAutocast * g["away."+name][0]
+					}
+					if e := away(got, g[name]); !(e <= allowed) {
+						t.Errorf("%v: %s differs by %.2g, allowed %.2g", compute, name, e, allowed)
+					}
+				}
+				gradients(m)
+				for name := range g {
+					if p, ok := strings.CutPrefix(name, "grad."); ok {
+						check(name, get(t, m, m.grad(p)), 2e-5)
+					}
+				}
+				check("losses", goldenSmall.losses(t, m, 10, nil), 1e-5)
+			}
+		})
+	}
+}
+
 // beyondAutocast is how much farther than PyTorch's autocast bfloat16 may lie from exact values, and from autocast's own. Autocast rounds the
 // same products at the same places, so that its distance from float64, which the golden file has for each tensor, is the floor that
 // bfloat16 leaves: 0.2 to 2 %. Seen: up to 1.4 from either in the small model, whose tensors have few elements, 1.0 and 1.3 in B/16's.
