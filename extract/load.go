@@ -125,6 +125,7 @@ func (l *loader) load(c *clock, j *loaded, buf []byte) []byte {
 		j.reject = err.Error()
 		return buf
 	}
+	defer img.Release()
 	j.w, j.h = int32(img.W), int32(img.H)
 	for _, v := range wanted {
 		drawn := l.policy.View(j.image, v, img.W, img.H)

@@ -232,6 +232,7 @@ func (l *Loader) render(b *Batch, buf []byte, rows *shards.Batch, row, n int) ([
 	if err != nil {
 		return data, fmt.Errorf("image %s: %w", key, err)
 	}
+	defer img.Release()
 	size := l.recipe.Model.ImageSize
 	if err := l.manifest.Producer.Policy.Render(b.Pixels[n*size*size*3:(n+1)*size*size*3], img, rows.View[row], size); err != nil {
 		return data, fmt.Errorf("image %s: %w", key, err)

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	ort "github.com/yalue/onnxruntime_go"
-
-	"mvptargets/internal/half"
 )
 
 // Batch holds the pixels and features of Options.Batch images, outside the Go heap, since onnxruntime keeps pointers into
@@ -81,35 +79,6 @@ func (b *Batch) Free() {
 	}
 	b.pixels.free()
 	b.features.free()
-}
-
-// SetPixels normalizes an RGB image [Size, Size, 3] into row i.
-func (b *Batch) SetPixels(i int, rgb []uint8) {
-	if b.s.model.Input.Elem == Float16 {
-		setPixels(b.pixels.uint16s()[i*b.pixelRow:(i+1)*b.pixelRow], rgb, &b.s.halfTable)
-	} else {
-		setPixels(b.pixels.float32s()[i*b.pixelRow:(i+1)*b.pixelRow], rgb, &b.s.table)
-	}
-}
-
-// setPixels turns [H, W, 3] grey levels into [3, H, W] numbers by a table per channel.
-func setPixels[T float32 | uint16](row []T, rgb []uint8, t *[3][256]T) {
-	plane := len(row) / 3
-	red, green, blue := row[:plane], row[plane:2*plane], row[2*plane:]
-	rgb = rgb[:3*plane]
-	for p := range red {
-		red[p], green[p], blue[p] = t[0][rgb[3*p]], t[1][rgb[3*p+1]], t[2][rgb[3*p+2]]
-	}
-}
-
-// halves rounds a table to float16.
-func halves(table *[3][256]float32) (h [3][256]uint16) {
-	for c := range h {
-		for v := range h[c] {
-			h[c][v] = half.F16(table[c][v])
-		}
-	}
-	return h
 }
 
 // Patches gives row i's patch features, [Grid*Grid, Dim] in raster order, valid until the next Run.

@@ -29,6 +29,7 @@ type Session struct {
 	table   [3][256]float32
 
 	halfTable [3][256]uint16 // the same in float16
+	fast      bool           // normalize gives the numbers of table
 	ran       bool           // once; until then the provider may still load something
 }
 
@@ -48,7 +49,7 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{Options: o, Feature: f, model: m, table: m.normalization()}
-	s.halfTable = halves(&s.table)
+	s.halfTable, s.fast = halves(&s.table), normalizes(&m.Preprocessing, &s.table)
 	if err := keepSignals(func() error { return s.compile(p) }); err != nil {
 		return nil, fmt.Errorf("%s on provider %s: %w", m.Path, p.name, err)
 	}

@@ -8,12 +8,30 @@ import (
 	"image/color"
 	"image/png"
 	"strings"
+	"sync"
 )
 
 // Image is 8-bit RGB, row-major [H, W, 3], with EXIF orientation applied.
 type Image struct {
 	W, H int
 	Pix  []uint8
+}
+
+// Release gives m's memory to images that are decoded later; m must not be used any more. Without it the memory is garbage, no more.
+func (m *Image) Release() {
+	pix := m.Pix
+	m.Pix = nil
+	pixelPool.Put(&pix)
+}
+
+var pixelPool sync.Pool // *[]uint8
+
+// newPixels is memory for n bytes, whatever they are, with room behind them for what vectors read too much.
+func newPixels(n int) []uint8 {
+	if held, ok := pixelPool.Get().(*[]uint8); ok && cap(*held) >= n+overread {
+		return (*held)[:n]
+	}
+	return make([]uint8, n, n+overread)
 }
 
 // MaxPixels bounds the size of an image before anything is allocated for it: twice Pillow's warning limit, where Pillow too refuses.
@@ -194,7 +212,8 @@ func (m *Image) orient(o int) *Image {
 	if o < 2 || o > 8 {
 		return m
 	}
-	out := &Image{m.W, m.H, make([]uint8, len(m.Pix))}
+	out := &Image{m.W, m.H, newPixels(len(m.Pix))}
+	defer m.Release()
 	if o >= 5 {
 		out.W, out.H = m.H, m.W
 	}

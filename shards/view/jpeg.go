@@ -124,8 +124,8 @@ func (t *turbo) jpeg(data []byte) (*Image, error) {
 	if size[3] == tjColorCMYK || size[3] == tjColorYCCK {
 		format, channels = tjPixelCMYK, 4
 	}
-	pix := make([]uint8, channels*w*height)
-	failed := C.tj_decode(t.decode, h, p, n, (*C.uchar)(unsafe.Pointer(&pix[0])), C.int(w), C.int(height), C.int(format)) != 0
+	img := &Image{w, height, newPixels(channels * w * height)}
+	failed := C.tj_decode(t.decode, h, p, n, (*C.uchar)(unsafe.Pointer(&img.Pix[0])), C.int(w), C.int(height), C.int(format)) != 0
 	runtime.KeepAlive(data)
 	if failed {
 		if err := t.failure(h, data); err != nil {
@@ -133,9 +133,9 @@ func (t *turbo) jpeg(data []byte) (*Image, error) {
 		}
 	}
 	if channels == 4 {
-		pix = cmykToRGB(pix)
+		img.Pix = cmykToRGB(img.Pix)
 	}
-	return &Image{w, height, pix}, nil
+	return img, nil
 }
 
 // failure tells a damaged file from a mere warning: what Pillow too would show passes, a file that ends early does not.

@@ -40,7 +40,7 @@ func (t *taps) split() (pairs int) {
 // resizeRowsSIMD does as many of the rows from the top on as it may and returns their number: the rest lie too close to the end of
 // the buffer. out is (rows, len(t.first), 3).
 func resizeRowsSIMD(l level, out, in []uint8, stride, rows, width int, t *taps) int {
-	for rows > 0 && (rows-1)*stride+3*width+overread > len(in) {
+	for rows > 0 && (rows-1)*stride+3*width+overread > cap(in) {
 		rows--
 	}
 	if rows > 0 {

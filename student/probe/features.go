@@ -200,6 +200,7 @@ func (s *Set) renderOne(decoder view.Decoder, buf []byte, key string, dst []uint
 	if err != nil {
 		return data, fmt.Errorf("image %s of %s: %w; take it out or mend it", key, s.Path, err)
 	}
+	defer img.Release()
 	p := view.NewCenter()
 	if err := p.Render(dst, img, p.View([32]byte{}, 0, img.W, img.H), side); err != nil {
 		return data, fmt.Errorf("image %s of %s: %w", key, s.Path, err)

@@ -105,7 +105,9 @@ func bareDecode(images string, cores int) (float64, error) {
 				img, err := decoder.Decode(files[i])
 				if err != nil || policy.Render(pixels, img, policy.View([32]byte{}, 0, img.W, img.H), side) != nil {
 					failed.Store(true)
+					continue
 				}
+				img.Release()
 			}
 		})
 	}
