@@ -134,7 +134,7 @@ func (d *Device) scratch(bytes int) unsafe.Pointer {
 	if bytes > d.roomFor || d.room == nil {
 		C.free(d.room)
 		d.roomFor = (bytes + 4095) / 4096 * 4096
-		d.room = C.aligned_alloc(64, C.size_t(max(d.roomFor, 4096)))
+		d.room = allocate(max(d.roomFor, 4096))
 		if d.room == nil {
 			d.roomFor = 0
 		}

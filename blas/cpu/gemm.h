@@ -40,7 +40,6 @@ typedef struct {
 enum { MOST_UNITS = 800, TILE = TILE_ROWS * PANEL };
 
 static inline int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   gemm_plan w = {.K = units(g->a.k, g->a.pairs), .panels_a = ceiling(g->m, TILE_ROWS), .panels_b = ceiling(g->n, PANEL)};
@@ -48,11 +47,11 @@ static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   w.packed_a = !g->a.along;
   w.direct = !w.packed_a && (g->type == F32 || (g->a.pairs && g->a.k % 2 == 0));
   w.stays_a = !w.direct && (!w.packed_a || g->m >= g->n);
-  int64_t best = INT64_MAX;
+  int64_t best = INT64_MAX; // in tiles; packing a panel of A takes about as long as one, a panel of B three
   for (int ta = 1; ta <= threads; ta++) {
     int tb = threads / ta;
-    int64_t work = ceiling(w.panels_a, ta) * ceiling(w.panels_b, tb);
-    if (ta * tb == threads && (work < best || (work == best && w.stays_a))) best = work, w.ta = ta, w.tb = tb;
+    int64_t a = ceiling(w.panels_a, ta), b = ceiling(w.panels_b, tb), work = a * b + (w.stays_a ? a : 3 * b);
+    if (ta * tb == threads && work < best) best = work, w.ta = ta, w.tb = tb;
   }
   int64_t mine_a = ceiling(w.panels_a, w.ta), mine_b = ceiling(w.panels_b, w.tb), mine = w.stays_a ? mine_a : mine_b;
   int64_t width = w.stays_a ? TILE_ROWS : PANEL, depth = ceiling(w.K, w.parts), most = budget / (depth * width * 4 + 1);
@@ -118,8 +117,7 @@ static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared
         for (int64_t j = 0; j < n; j++) {
           float *x = w->parts > 1 ? waiting + ((i - a0) * n + j) * TILE : one;
           if (w->direct) {
-            const float *a = (const float *)g->a.data + i * TILE_ROWS * ld + k0, *next = a + TILE_ROWS * ld;
-            if (i + 2 < a1) for (int64_t r = TILE_ROWS * j / n; r < TILE_ROWS * (j + 1) / n; r++) fetch(next + r * ld, depth * 4);
+            const float *a = (const float *)g->a.data + i * TILE_ROWS * ld + k0;
             gemm_tile(g, w, f, depth, q, x, i, a, ld, lo + j, own + j * PANEL * depth);
           } else {
             const float *a = shared + w->panels_a * TILE_ROWS * k0 + i * TILE_ROWS * depth;

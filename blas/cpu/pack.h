@@ -5,6 +5,7 @@
 // along memory (along), at j·ld + i.
 typedef struct { const void *data; int64_t ld, k, columns; int type, pairs, along; } matrix;
 
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t units(int64_t k, int pairs) { return pairs ? (k + 1) / 2 : k; }
 
 // part is the matrix at units p to p+n of k.
@@ -50,14 +51,15 @@ static inline void fetch(const void *p, int64_t bytes) {
 static inline __attribute__((always_inline)) void pack_across(const int width, float *dst, const matrix *m, int64_t first, int64_t last, float *sums) {
   enum { SPAN = 8 * PANEL, AHEAD = 8 };
   int64_t K = units(m->k, m->pairs), size = size_of(m->type), span = SPAN / width * width;
-  float x[SPAN];
+  float wide[SPAN];
   for (int64_t at = first; at < last; at += span) {
-    int64_t n = last - at < span ? last - at : span, whole = n / width;
+    int64_t n = least(last - at, span), whole = n / width;
     for (int64_t p = 0; p < K; p++) {
       float *out = dst + (at - first) * K + p * width;
       for (int64_t r = (p + AHEAD) << m->pairs; r < (p + AHEAD + 1) << m->pairs && r < m->k; r++)
         fetch((const char *)m->data + (r * m->ld + at) * size, n * size);
-      units_across(x, m, p, at, n);
+      const float *x = m->type == F32 ? (const float *)m->data + p * m->ld + at : wide;
+      if (x == wide) units_across(wide, m, p, at, n);
       if (sums) add_units(sums + at, x, n, m->pairs);
       for (int64_t t = 0; t < whole; t++) memcpy(out + t * width * K, x + t * width, width * 4);
       if (whole * width < n)
@@ -66,33 +68,63 @@ static inline __attribute__((always_inline)) void pack_across(const int width, f
   }
 }
 
-// pack_along packs columns first to last of a matrix whose columns run along memory: a transposition of units.
-static inline __attribute__((always_inline)) void pack_along(const int width, float *dst, const matrix *m, int64_t first, int64_t last) {
-  enum { DEPTH = 16 };
-  int64_t K = units(m->k, m->pairs);
-  float x[PANEL][DEPTH];
-  for (int64_t at = first; at < last; at += width, dst += K * width) {
-    int64_t n = last - at < width ? last - at : width;
-    memset(x, 0, sizeof x);
-    for (int64_t p = 0; p < K; p += DEPTH) {
-      int64_t depth = K - p < DEPTH ? K - p : DEPTH;
-      for (int64_t c = 0; c < n; c++) {
-        if (depth == DEPTH) units_along(x[c], m, at + c, p, DEPTH);
-        else units_along(x[c], m, at + c, p, depth);
-      }
-      for (int64_t q = 0; q < depth; q++)
-        for (int64_t c = 0; c < width; c++) dst[(p + q) * width + c] = x[c][q];
-    }
+// turn transposes LANES x LANES numbers: in steps of s, rows i and i+s exchange the parts that lie off the diagonal.
+static inline __attribute__((always_inline)) void turn(vec x[LANES]) {
+  typedef int32_t places __attribute__((vector_size(VECTOR_BYTES)));
+#define STAYS(j, s) ((j) & (s) ? LANES + (j) - (s) : (j))
+#define COMES(j, s) ((j) & (s) ? LANES + (j) : (j) + (s))
+#define FOUR(f, j, s) f(j, s), f((j) + 1, s), f((j) + 2, s), f((j) + 3, s)
+#if VECTOR_BYTES == 64
+#define ALL(f, s) {FOUR(f, 0, s), FOUR(f, 4, s), FOUR(f, 8, s), FOUR(f, 12, s)}
+#elif VECTOR_BYTES == 32
+#define ALL(f, s) {FOUR(f, 0, s), FOUR(f, 4, s)}
+#else
+#define ALL(f, s) {FOUR(f, 0, s)}
+#endif
+#define EXCHANGE(s)                                                                                               \
+  _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {                                                         \
+    if (s >= LANES || i & s) continue;                                                                             \
+    vec a = x[i], b = x[i + s];                                                                                    \
+    x[i] = __builtin_shuffle(a, b, (places)ALL(STAYS, s)), x[i + s] = __builtin_shuffle(a, b, (places)ALL(COMES, s)); \
   }
+  EXCHANGE(1)
+  EXCHANGE(2)
+  EXCHANGE(4)
+  EXCHANGE(8)
+#undef STAYS
+#undef COMES
+#undef FOUR
+#undef ALL
+#undef EXCHANGE
 }
 
-// pack packs columns first to last into panels of width PANEL or TILE_ROWS.
+// vector_along reads LANES whole units from p on of column j.
+static inline vec vector_along(const matrix *m, int64_t j, int64_t p) {
+  typedef uint16_t halves __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2)));
+  typedef uint32_t words __attribute__((vector_size(VECTOR_BYTES), aligned(2)));
+  const char *at = (const char *)m->data + (j * m->ld + (p << m->pairs)) * size_of(m->type);
+  if (m->pairs || m->type == F32) return (vec)*(const words *)at;
+  return (vec)(__builtin_convertvector(*(const halves *)at, words) << 16);
+}
+
+// pack_along packs columns first to last of a matrix whose columns run along memory into panels of PANEL: a transposition of units.
+static void pack_along(float *dst, const matrix *m, int64_t first, int64_t last) {
+  int64_t K = units(m->k, m->pairs), whole = m->k >> m->pairs;
+  for (int64_t at = first; at < last; at += PANEL, dst += K * PANEL)
+    for (int64_t p = 0; p < K; p += LANES)
+      for (int64_t c = 0; c < PANEL; c += LANES) {
+        vec x[LANES] = {};
+        int64_t n = least(last - at - c, LANES), depth = least(K - p, LANES);
+        if (n == LANES && p + LANES <= whole) for (int64_t j = 0; j < LANES; j++) x[j] = vector_along(m, at + c + j, p);
+        else for (int64_t j = 0; j < n; j++) units_along((float *)(x + j), m, at + c + j, p, depth);
+        turn(x);
+        for (int64_t q = 0; q < depth; q++) memcpy(dst + (p + q) * PANEL + c, x + q, sizeof *x);
+      }
+}
+
+// pack packs columns first to last into panels of width PANEL or, where columns lie side by side, TILE_ROWS.
 static void pack(int64_t width, float *dst, const matrix *m, int64_t first, int64_t last, float *sums) {
-  if (m->along) {
-    if (width == PANEL) pack_along(PANEL, dst, m, first, last);
-    else pack_along(TILE_ROWS, dst, m, first, last);
-  } else {
-    if (width == PANEL) pack_across(PANEL, dst, m, first, last, sums);
-    else pack_across(TILE_ROWS, dst, m, first, last, sums);
-  }
+  if (m->along) pack_along(dst, m, first, last);
+  else if (width == PANEL) pack_across(PANEL, dst, m, first, last, sums);
+  else pack_across(TILE_ROWS, dst, m, first, last, sums);
 }
