@@ -52,11 +52,20 @@ static void combine(const heads *h, tiles *f, int64_t rows, const float *a, int6
   }
 }
 
+// scaled is x·scale + bias in a row of n scores, and fills it up with what the exponential makes 0, so that no number is left to be
+// computed alone. It returns the length.
+static inline int64_t scaled(float *x, int64_t n, float scale, const float *bias) {
+  int64_t whole = ceiling(n, LANES) * LANES;
+  if (bias) for (int64_t j = 0; j < n; j++) x[j] = x[j] * scale + bias[j];
+  else for (int64_t j = 0; j < n; j++) x[j] *= scale;
+  for (int64_t j = n; j < whole; j++) x[j] = -INFINITY;
+  return whole;
+}
+
 // softmax turns scores into exp(s·scale + bias - max) and returns the sum; top receives the maximum.
 static float softmax(float *x, int64_t n, float scale, const float *bias, float *top) {
   float most = -INFINITY, sum = 0;
-  if (bias) for (int64_t j = 0; j < n; j++) x[j] = x[j] * scale + bias[j];
-  else for (int64_t j = 0; j < n; j++) x[j] *= scale;
+  n = scaled(x, n, scale, bias);
 #pragma omp simd reduction(max : most)
   for (int64_t j = 0; j < n; j++) most = x[j] > most ? x[j] : most;
 #pragma omp simd reduction(+ : sum)
@@ -101,9 +110,8 @@ static void attention(void **p, const int64_t *n, const double *f) {
 
 // gradient_row turns scores x and dP y into P and dS of one row; dbias receives += dS.
 static void gradient_row(float *x, float *y, int64_t n, float scale, const float *bias, float lse, float delta, float *dbias) {
-  if (bias) for (int64_t j = 0; j < n; j++) x[j] = x[j] * scale + bias[j];
-  else for (int64_t j = 0; j < n; j++) x[j] *= scale;
-  for (int64_t j = 0; j < n; j++) { x[j] = exponential(x[j] - lse); y[j] = x[j] * (y[j] - delta); }
+  int64_t whole = scaled(x, n, scale, bias);
+  for (int64_t j = 0; j < whole; j++) { x[j] = exponential(x[j] - lse); y[j] = x[j] * (y[j] - delta); }
   if (dbias) for (int64_t j = 0; j < n; j++) dbias[j] += y[j];
 }
 

@@ -67,8 +67,8 @@ static inline float gelu_grad(float x) {
   p = p * z - 1.8038338e-2f; p = p * z + 7.9788452e-1f;
   q = q * z + 1.0812158e-5f; q = q * z + 2.5860465e-4f; q = q * z + 4.1502030e-3f; q = q * z + 4.5582701e-2f; q = q * z + 3.1072515e-1f;
   q = q * z + 1;
-  float y = 0.5f + x * (p / q);
-  return x < -6 ? 0 : x > 6 ? 1 : y;
+  float y = 0.5f + x * (p / q), none = 0 * x; // a NaN for infinity, as the formula gives
+  return x < -6 ? none : x > 6 ? 1 + none : y;
 }
 
 // root is the square root of each lane. gcc keeps sqrtf's errno whatever the pragma above says, and so vectorizes no loop that calls it.

@@ -132,7 +132,7 @@ func compare(a, b blas.Device, p product, t blas.DType, rounds int, clock func()
 				return 0, 0, err
 			}
 			if round > 0 { // the first warms up
-				rates[i] = append(rates[i], p.flops()/(clock()-start).Seconds()/1e9)
+				rates[i] = append(rates[i], p.flops()*float64(p.calls())/(clock()-start).Seconds()/1e9)
 			}
 		}
 	}

@@ -19,9 +19,11 @@ for p in request["products"]:
     b = b.t() if p["kind"] == "forward" else b
     torch.mm(a, b)
     times = []
+    calls = max(1, int(30e9 / (2 * m * n * k)))  # some 0.1 s, as ours
     for _ in range(request["rounds"]):
         started = time.perf_counter()
-        torch.mm(a, b)
-        times.append(time.perf_counter() - started)
+        for _ in range(calls):
+            torch.mm(a, b)
+        times.append((time.perf_counter() - started) / calls)
     rates.append(2 * m * n * k / statistics.median(times) / 1e9)
 print(json.dumps({"torch": torch.__version__, "rates": rates}))

@@ -51,7 +51,11 @@ func stepProducts(micro int) (out []product) {
 	return out
 }
 
-// on prepares the product on a device and returns what computes it once, and what frees its memory.
+// calls is how often a product is computed in one timing, some 0.1 s of work, so that the wait for the last one, which a step has only
+// once, does not count.
+func (p product) calls() int { return max(1, int(30e9/p.flops())) }
+
+// on prepares the product on a device and returns what computes it so often, and what frees its memory.
 func (p product) on(d blas.Device, t blas.DType) (run func() error, free func()) {
 	g := blas.Gemm{Label: p.Label, TransB: p.Kind == "forward", TransA: p.Kind == "dW", Accumulate: p.Kind == "dW"}
 	c := t
@@ -60,7 +64,9 @@ func (p product) on(d blas.Device, t blas.DType) (run func() error, free func())
 	}
 	g.A, g.B, g.C = filled(d, t, swap(g.TransA, p.M, p.K)), filled(d, t, swap(g.TransB, p.K, p.N)), filled(d, c, []int{p.M, p.N})
 	run = func() error {
-		d.Gemm(g)
+		for range p.calls() {
+			d.Gemm(g)
+		}
 		return d.Sync()
 	}
 	free = func() {
