@@ -38,6 +38,8 @@ type Gemm struct {
 	Residual       Tensor // [m, n], master
 	Keep           Tensor // [m/RowsPer], master; optional
 	RowsPer        int    // rows of one sample, with Keep
+	// Norm, if its Y is present, is the layer norm of C, done beside AddResidual while C is at hand; its X is C.
+	Norm LayerNorm
 	// ColSum, if present, receives += the sums of op(A) over k: the bias gradient that belongs to a weight gradient. [m], master.
 	ColSum Tensor
 	Label  string // for the profile: "fc1", "qkv dW"
@@ -99,6 +101,10 @@ func (g Gemm) Check() {
 			op.shape("Keep", g.Keep, m/g.RowsPer)
 		}
 	}
+	if g.Norm.Y.Ok() {
+		op.that(g.Epilogue == AddResidual && g.Norm.X == g.C, "Norm is of the C of AddResidual")
+		g.Norm.Check()
+	}
 	op.master("Bias", g.Bias)
 	op.optional("ColSum", g.ColSum, m)
 	op.master("ColSum", g.ColSum)
@@ -111,5 +117,5 @@ func (g Gemm) Cost() Cost {
 	if g.Accumulate {
 		b += bytesOf(g.C)
 	}
-	return Cost{2 * int64(m) * int64(n) * int64(k), b + bytesOf(g.Aux)}
+	return Cost{2 * int64(m) * int64(n) * int64(k), b + bytesOf(g.Aux, g.Norm.Y)}
 }

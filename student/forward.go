@@ -61,15 +61,21 @@ func (m *Model) forward() {
 		tokens.Pos = m.value("pos_embed").Reshape(m.Tokens(), m.Width)
 	}
 	m.dev.Tokens(tokens)
+	m.dev.LayerNorm(m.normInto(0))
 	for i := range m.blocks {
-		next := m.out
-		if i+1 < m.Depth {
-			next = m.blocks[i+1].x
-		}
-		m.blockForward(i, next)
+		m.blockForward(i)
 	}
-	m.dev.LayerNorm(blas.LayerNorm{Y: m.hn, Mean: m.meanN, Rstd: m.rstdN, X: m.out,
-		Weight: m.value("norm.weight"), Bias: m.value("norm.bias"), Eps: NormEps})
+}
+
+// normInto is the layer norm that block i begins with, or, for i = Depth, the final one: of the residual stream, its X.
+func (m *Model) normInto(i int) blas.LayerNorm {
+	if i == m.Depth {
+		return blas.LayerNorm{Y: m.hn, Mean: m.meanN, Rstd: m.rstdN, X: m.out,
+			Weight: m.value("norm.weight"), Bias: m.value("norm.bias"), Eps: NormEps}
+	}
+	b, n := m.blocks[i], blockName(i)
+	return blas.LayerNorm{Y: b.h1, Mean: b.mean1, Rstd: b.rstd1, X: b.x,
+		Weight: m.value(n + "norm1.weight"), Bias: m.value(n + "norm1.bias"), Eps: NormEps}
 }
 
 // keepOf is the drop path factors of branch 0 (attention) or 1 (MLP) of block i, [B]; absent without drop path.
@@ -83,11 +89,10 @@ func (m *Model) keepOf(i, branch int) blas.Tensor {
 // rowsPer is the number of rows of one sample in a [rows, ..] tensor.
 func (m *Model) rowsPer(t blas.Tensor) int { return t.Rows() / m.Batch }
 
-// blockForward is x + keep·proj(attention(norm1(x))), then + keep·fc2(gelu(fc1(norm2(.)))), written to next.
-func (m *Model) blockForward(i int, next blas.Tensor) {
-	b, n := m.blocks[i], blockName(i)
-	m.dev.LayerNorm(blas.LayerNorm{Y: b.h1, Mean: b.mean1, Rstd: b.rstd1, X: b.x,
-		Weight: m.value(n + "norm1.weight"), Bias: m.value(n + "norm1.bias"), Eps: NormEps})
+// blockForward is x + keep·proj(attention(norm1(x))), then + keep·fc2(gelu(fc1(norm2(.)))), each sum with the norm of what follows; norm1
+// was done with what came before.
+func (m *Model) blockForward(i int) {
+	b, n, next := m.blocks[i], blockName(i), m.normInto(i+1)
 	m.dev.Gemm(blas.Gemm{Label: "qkv", C: b.qkv, A: b.h1, B: m.weight(n + "attn.qkv.weight"), TransB: true,
 		Epilogue: blas.AddBias, Bias: m.qkvBias(m.Params.Value, n)})
 	m.dev.Attention(blas.Attention{Out: b.att, LSE: b.lse, QKV: b.qkv, Bias: m.relBias, Heads: m.Heads})
@@ -96,13 +101,13 @@ func (m *Model) blockForward(i int, next blas.Tensor) {
 		m.dev.GatherRows(blas.GatherRows{Dst: b.xR, Src: b.x, Index: m.lossRows})
 	}
 	m.dev.Gemm(blas.Gemm{Label: "proj", C: b.mid, A: b.attR, B: b.projW, TransB: true, Epilogue: blas.AddResidual,
-		Bias: b.projB, Residual: b.xR, Keep: m.keepOf(i, 0), RowsPer: m.rowsPer(b.mid)})
-	m.dev.LayerNorm(blas.LayerNorm{Y: b.h2, Mean: b.mean2, Rstd: b.rstd2, X: b.mid,
-		Weight: m.value(n + "norm2.weight"), Bias: m.value(n + "norm2.bias"), Eps: NormEps})
+		Bias: b.projB, Residual: b.xR, Keep: m.keepOf(i, 0), RowsPer: m.rowsPer(b.mid),
+		Norm: blas.LayerNorm{Y: b.h2, Mean: b.mean2, Rstd: b.rstd2, X: b.mid,
+			Weight: m.value(n + "norm2.weight"), Bias: m.value(n + "norm2.bias"), Eps: NormEps}})
 	m.dev.Gemm(blas.Gemm{Label: "fc1", C: b.g, A: b.h2, B: m.weight(n + "mlp.fc1.weight"), TransB: true,
 		Epilogue: blas.AddBiasGELU, Bias: m.value(n + "mlp.fc1.bias"), Aux: b.u})
-	m.dev.Gemm(blas.Gemm{Label: "fc2", C: next, A: b.g, B: b.fc2W, TransB: true, Epilogue: blas.AddResidual,
-		Bias: b.fc2B, Residual: b.mid, Keep: m.keepOf(i, 1), RowsPer: m.rowsPer(next)})
+	m.dev.Gemm(blas.Gemm{Label: "fc2", C: next.X, A: b.g, B: b.fc2W, TransB: true, Epilogue: blas.AddResidual,
+		Bias: b.fc2B, Residual: b.mid, Keep: m.keepOf(i, 1), RowsPer: m.rowsPer(next.X), Norm: next})
 }
 
 // head predicts the targets at the loss's rows.

@@ -146,6 +146,9 @@ func normCases() (out []testCase) {
 			out = append(out, testCase{fmt.Sprint("layer norm ", size, " joined ", joined), true, squares, func(s *side) { norm(s, s.in(s.master, size[0], size[1]), joined) }})
 		}
 	}
+	for i, size := range [][3]int{{1, 1, 1}, {7, 30, 5}, {34, 97, 12}, {6, 768, 40}, {3, 1030, 9}} {
+		out = append(out, testCase{fmt.Sprint("residual and layer norm ", size), true, squares, func(s *side) { residualNorm(s, size, i%2 > 0) }})
+	}
 	return append(out,
 		testCase{"layer scale", true, whole, func(s *side) {
 			s.dev.LayerScale(blas.LayerScale{ScaledWeight: s.out("ScaledWeight", element, s.compute, 33, 65),
@@ -181,6 +184,21 @@ func norm(s *side, x blas.Tensor, joined bool) {
 		b.Keep = s.factors(m / b.RowsPer)
 	}
 	s.dev.LayerNormBackward(b)
+}
+
+// residualNorm is a product added to the residual stream, with its layer norm.
+func residualNorm(s *side, size [3]int, dropPath bool) {
+	m, n := size[0], size[1]
+	g := s.gemm(size, [2]bool{false, true}, s.master)
+	g.Epilogue, g.Residual = blas.AddResidual, s.in(s.master, m, n)
+	if dropPath {
+		g.Bias = s.in(s.master, n)
+		g.RowsPer = pick(m%2 == 0, m/2, 1)
+		g.Keep = s.factors(m / g.RowsPer)
+	}
+	g.Norm = blas.LayerNorm{Y: s.out("Y", sum, s.compute, m, n), Mean: s.out("Mean", sum, s.master, m), Rstd: s.out("Rstd", sum, s.master, m), X: g.C,
+		Weight: s.plain(s.master, n), Bias: s.plain(s.master, n), Eps: 1e-6}
+	s.dev.Gemm(g)
 }
 
 // record checks that a program issues the same work at each run.

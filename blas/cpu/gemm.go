@@ -30,6 +30,9 @@ func (d *Device) Gemm(g blas.Gemm) {
 	g.Check()
 	only(g.Name(), g.A)
 	d.queue <- func() { d.gemm(g) }
+	if g.Norm.Y.Ok() {
+		d.LayerNorm(g.Norm)
+	}
 }
 
 func (d *Device) gemm(g blas.Gemm) {

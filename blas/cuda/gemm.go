@@ -13,8 +13,8 @@ import (
 //
 // cuBLASLt adds bias, residual and accumulates by itself, in float32 before the one rounding. Its GELU is the approximation by tanh,
 // which differs from the exact one by 4e-4 at most, less than bf16 keeps at 1: it is used in bf16, and float32 goes through own
-// kernels. A drop path factor per row is no epilogue of cuBLASLt: the float32 product of some rows stays in the second-level cache
-// until a kernel has added it to the residual stream.
+// kernels. A drop path factor per row is no epilogue of cuBLASLt, nor is a layer norm: the float32 product of some rows stays in the
+// second-level cache until a kernel has added it to the residual stream.
 func (d *Device) Gemm(g blas.Gemm) {
 	g.Check()
 	only(g.Name(), g.A, g.C)
@@ -39,8 +39,8 @@ func (d *Device) gemm(g blas.Gemm) error {
 	case blas.GELUGrad:
 		return d.gemmGELUGrad(p)
 	case blas.AddResidual:
-		if g.Keep.Ok() || g.C.DType() != blas.F32 {
-			return d.gemmKeep(g)
+		if g.Keep.Ok() || g.Norm.Y.Ok() || g.C.DType() != blas.F32 {
+			return d.gemmResidual(g)
 		}
 		p.add, p.bias = g.Residual, g.Bias
 	}
@@ -93,8 +93,11 @@ func (d *Device) gemmGELUGrad(p problem) error {
 // productBytes bounds the float32 product that waits for its epilogue: an A100 has 40 MB of second-level cache, an H100 50.
 const productBytes = 24 << 20
 
-// gemmKeep is C = Residual + keep·(op(A)·op(B) + bias), some rows at a time.
-func (d *Device) gemmKeep(g blas.Gemm) error {
+// fusedWidth is the widest row that residual_norm holds in registers (norm.cu).
+const fusedWidth = 1024
+
+// gemmResidual is C = Residual + keep·(op(A)·op(B) + bias) and C's layer norm, some rows at a time.
+func (d *Device) gemmResidual(g blas.Gemm) error {
 	m, n, k := g.Dims()
 	rows := m
 	if !g.TransA {
@@ -113,12 +116,30 @@ func (d *Device) gemmKeep(g blas.Gemm) error {
 		if err := d.multiply(part, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
 			return err
 		}
-		c, residual := g.C.Reshape(m, n).Slice(lo, hi), g.Residual.Reshape(m, n).Slice(lo, hi)
-		if err := d.launch("residual_f32", d.flat(c.Len()), c, x, g.Bias, residual, g.Keep, hi-lo, n, max(g.RowsPer, 1), lo); err != nil {
+		if err := d.residual(g, x, lo, hi, n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// residual is gemmResidual's epilogue for the rows from lo to hi, of width n, whose product is x.
+func (d *Device) residual(g blas.Gemm, x C.CUdeviceptr, lo, hi, n int) error {
+	rows := func(t blas.Tensor) blas.Tensor { return t.Reshape(g.C.Len()/n, n).Slice(lo, hi) }
+	c, residual, l := rows(g.C), rows(g.Residual), g.Norm
+	fused := l.Y.Ok() && n <= fusedWidth
+	if !fused {
+		err := d.launch("residual_f32", d.flat(c.Len()), c, x, g.Bias, residual, g.Keep, hi-lo, n, max(g.RowsPer, 1), lo)
+		if err != nil || !l.Y.Ok() {
+			return err
+		}
+	}
+	l.X, l.Y, l.Mean, l.Rstd = c, rows(l.Y), l.Mean.Slice(lo, hi), l.Rstd.Slice(lo, hi)
+	if !fused {
+		return d.layerNorm(l)
+	}
+	return d.launch(typed("residual_norm", l.Y), rowsOf(hi-lo), c, l.Y, l.Mean, l.Rstd, x, g.Bias, residual, g.Keep, l.Weight, l.Bias,
+		hi-lo, n, max(g.RowsPer, 1), lo, float32(l.Eps))
 }
 
 // gemmColumnSums adds the sums of op(A) over k to ColSum beside the product: cuBLASLt's bias gradient where it has one.

@@ -105,7 +105,11 @@ func (d *Device) ScatterRows(s blas.ScatterRows) {
 func (d *Device) LayerNorm(l blas.LayerNorm) {
 	l.Check()
 	only(l.Name(), l.X)
-	d.kernel(l, typed("layer_norm", l.Y), rowsOf(l.X.Rows()), l.Y, l.Mean, l.Rstd, l.X, l.Weight, l.Bias, l.X.Rows(), l.X.Cols(), float32(l.Eps))
+	d.op(l.Name(), func() error { return d.layerNorm(l) })
+}
+
+func (d *Device) layerNorm(l blas.LayerNorm) error {
+	return d.launch(typed("layer_norm", l.Y), rowsOf(l.X.Rows()), l.Y, l.Mean, l.Rstd, l.X, l.Weight, l.Bias, l.X.Rows(), l.X.Cols(), float32(l.Eps))
 }
 
 // LayerNormBackward implements blas.Device.
@@ -219,16 +223,13 @@ func (d *Device) attentionBackwardF32(a blas.AttentionBackward) error {
 	return d.launch("attention_backward_kv_f32", s, a.DQKV, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale()))
 }
 
-// attentionBackward computes delta, then dq with the bias's gradient, then dk and dv. The samples are dealt to as many groups as fill the
+// attentionBackward computes dq with delta and the bias's gradient, then dk and dv. The samples are dealt to as many groups as fill the
 // GPU; each group sums its own part of the bias's gradient.
 func (d *Device) attentionBackward(a blas.AttentionBackward) error {
 	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
 	tile, tiles, scale := tileWidth(width), ceil(n, 64), float32(a.Scale())
 	delta, err := d.scratch("attention's delta", 4*a.LSE.Len())
 	if err != nil {
-		return err
-	}
-	if err := d.launch("attention_delta", rowsOf(a.Out.Rows()), delta, a.DOut, a.Out, a.Out.Rows(), n, a.Heads, width); err != nil {
 		return err
 	}
 	s := shape{grid: [3]int{tiles, a.Heads, samples}, block: 128, shared: 4 * tileBytes(tile)}
@@ -243,7 +244,7 @@ func (d *Device) attentionBackward(a blas.AttentionBackward) error {
 			s.shared, inShared = with, 1
 		}
 	}
-	if err := d.launch(fmt.Sprint("attention_backward_q_", tile), s, a.DQKV, partial, a.DOut, a.LSE, delta, a.QKV, a.Bias,
+	if err := d.launch(fmt.Sprint("attention_backward_q_", tile), s, a.DQKV, partial, delta, a.DOut, a.Out, a.LSE, a.QKV, a.Bias,
 		samples, n, a.Heads, width, scale, inShared); err != nil {
 		return err
 	}

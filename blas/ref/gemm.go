@@ -41,6 +41,9 @@ func (d *Device) Gemm(g blas.Gemm) {
 	} else {
 		store(g.C, out)
 	}
+	if g.Norm.Y.Ok() {
+		d.LayerNorm(g.Norm)
+	}
 	if g.ColSum.Ok() {
 		add(g.ColSum, sumOverK(g.A, g.TransA, m))
 	}

@@ -85,16 +85,18 @@ extern "C" __global__ void __launch_bounds__(128) attention_32(bf16 *out, float 
 extern "C" __global__ void __launch_bounds__(128) attention_64(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<64>(out, lse, qkv, bias, n, heads, d, scale); }
 extern "C" __global__ void __launch_bounds__(128) attention_128(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<128>(out, lse, qkv, bias, n, heads, d, scale); }
 
-// delta[b,h,i] = dout·out over the head's columns. Launch: a warp a row of [rows, heads·d], 8 rows a block. Moves both once.
-extern "C" __global__ void attention_delta(float *delta, const bf16 *dout, const bf16 *out, int rows, int n, int heads, int d) {
-	int r = warp_row();
-	if (r >= rows) return;
-	long long at = (long long)r * heads * d;
-	for (int h = 0; h < heads; h++) {
+// row_products is delta = dout·out over the head's columns at the warp's rows i0 to i0+15, below n: those at lane/4 (+8) in de, all of them
+// in delta for the other kernel. tile holds dout, row `strip` at i0.
+template <int D>
+__device__ __forceinline__ void row_products(float de[2], float *delta, const bf16 *tile, int strip, const bf16 *out, long long row, int i0, int n, int d) {
+#pragma unroll 1
+	for (int r = 0; r < STRIP && i0 + r < n; r++) {
 		float sum = 0;
-		for (int c = lane(); c < d; c += WARP) sum += widen(dout[at + h * d + c]) * widen(out[at + h * d + c]);
+#pragma unroll 1
+		for (int c = lane(); c < d; c += WARP) sum += widen(tile[(strip + r) * ROW<D> + c]) * widen(out[(i0 + r) * row + c]);
 		sum = warp_sum(sum);
-		if (lane() == 0) delta[((long long)(r / n) * heads + h) * n + r % n] = sum;
+		if (lane() == 0) delta[i0 + r] = sum;
+		if (lane() / 4 == r % 8) de[r / 8] = sum;
 	}
 }
 
@@ -112,10 +114,12 @@ __device__ __forceinline__ void gradients(float s[2][4], float dp[2][4], const f
 
 // dq = dS·k·scale, and where there is partial, partial[z,h] = sum of dS over the samples of group z, [n, n] float32; add_rows adds the
 // groups up. Sample b belongs to group b%groups.
+// delta = dout·out of each row and head is left for the other kernel.
 // Launch: (n/64, heads, groups) blocks of 128; four tiles of shared memory, and [64, n] floats where in_shared says that they
-// fit, which else are summed in partial itself. Moves qkv, dout and dq once; 6·n²·d operations a head and sample.
+// fit, which else are summed in partial itself: three blocks a multiprocessor at most, and registers for so many. Moves qkv, dout, out and
+// dq once; 6·n²·d operations a head and sample.
 template <int D>
-__device__ void attention_backward_of_q(bf16 *dqkv, float *partial, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv,
+__device__ void attention_backward_of_q(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv,
                                         const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) {
 	DYNAMIC_SHARED(shared);
 	bf16 *tq = (bf16 *)shared, *tk = tq + TILE_NUMBERS<D>, *tv = tk + TILE_NUMBERS<D>, *tg = tv + TILE_NUMBERS<D>;
@@ -134,10 +138,13 @@ __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, const bf16 *
 		load_tile<D>(tq, q, row, first, n, d);
 		load_tile<D>(tg, dout + b * n * width + (long long)h * d, width, first, n, d);
 		float l[2] = {}, de[2] = {};
+		long long rows = ((long long)b * heads + h) * n;
 		for (int half = 0; half < 2; half++) {
 			int i = i0 + lane() / 4 + 8 * half;
-			if (i < n) l[half] = lse[((long long)b * heads + h) * n + i], de[half] = delta[((long long)b * heads + h) * n + i];
+			if (i < n) l[half] = lse[rows + i];
 		}
+		__syncthreads();
+		row_products<D>(de, delta + rows, tg, strip, out + b * n * width + (long long)h * d, width, i0, n, d);
 		float sum[D / 8][4] = {};
 		for (int j0 = 0; j0 < n; j0 += TILE) {
 			__syncthreads();
@@ -171,10 +178,10 @@ __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, const bf16 *
 	int rows = min(TILE, n - first);
 	for (int k = threadIdx.x; k < rows * n; k += blockDim.x) to[k] = sums[k];
 }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_q_16(bf16 *dqkv, float *partial, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<16>(dqkv, partial, dout, lse, delta, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_q_32(bf16 *dqkv, float *partial, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<32>(dqkv, partial, dout, lse, delta, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_q_64(bf16 *dqkv, float *partial, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<64>(dqkv, partial, dout, lse, delta, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_q_128(bf16 *dqkv, float *partial, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<128>(dqkv, partial, dout, lse, delta, qkv, bias, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_16(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<16>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_32(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<32>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_64(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<64>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_128(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<128>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
 
 // dk = dSᵀ·q·scale, dv = Pᵀ·dout. The scores are computed transposed, keys as rows, so that Pᵀ and dSᵀ come out as left operands.
 // Launch: (n/64, heads, samples) blocks of 128; four tiles and 128 floats of shared memory. Moves qkv, dout, dk and dv once; 8·n²·d

@@ -39,7 +39,7 @@ var Sources, Headers = texts(".cu"), texts(".cuh")
 // List is every kernel by name.
 var List = parse()
 
-var signature = regexp.MustCompile(`extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)`)
+var signature = regexp.MustCompile(`extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(([^)]*)\)`)
 
 func texts(ext string) map[string]string {
 	entries, err := files.ReadDir(".")

@@ -40,6 +40,31 @@ func (b *book) Upload(dst blas.Tensor, _ []byte) {
 	b.add("upload", blas.Cost{Bytes: 3 * int64(dst.Bytes())}) // into staging memory, then from there to its tensor
 }
 
+// cachedRows is how many rows of a product the CUDA device keeps in the second-level cache until it has added them to the residual stream
+// (blas/cuda, gemm.go).
+const cachedRows = 8192
+
+// Gemm books a product; the residual stream and the layer norm are another kernel's, which runs behind each part of the product.
+func (b *book) Gemm(o blas.Gemm) {
+	c := o.Cost()
+	if o.Epilogue == blas.AddResidual {
+		parts := (o.C.Rows() + cachedRows - 1) / cachedRows
+		own := int64(o.C.Bytes() + o.Residual.Bytes() + o.Norm.Y.Bytes())
+		for range parts {
+			b.add("residual and layer norm", blas.Cost{FLOPs: 8 * int64(o.C.Len()) / int64(parts), Bytes: own / int64(parts)})
+			b.add(o.Name(), blas.Cost{FLOPs: c.FLOPs / int64(parts), Bytes: (c.Bytes - own) / int64(parts)})
+		}
+		return
+	}
+	b.add(o.Name(), c)
+}
+
+// AttentionBackward books the first kernel's and the second's, which reads two operands again.
+func (b *book) AttentionBackward(o blas.AttentionBackward) {
+	b.op(o)
+	b.add(o.Name(), blas.Cost{Bytes: int64(o.QKV.Bytes() + o.DOut.Bytes())})
+}
+
 func (b *book) Zero(t blas.Tensor) { b.add("zero", blas.Cost{Bytes: int64(t.Bytes())}) }
 
 func (b *book) Info() blas.Info                                  { return blas.Info{Name: "book"} }
@@ -51,7 +76,6 @@ func (b *book) Sync() error                                      { return nil }
 func (b *book) Record(_ string, issue func()) blas.Program       { return blas.Replay(issue) }
 func (b *book) Close() error                                     { return nil }
 func (b *book) Cast(o blas.Cast)                                 { b.op(o) }
-func (b *book) Gemm(o blas.Gemm)                                 { b.op(o) }
 func (b *book) Patches(o blas.Patches)                           { b.op(o) }
 func (b *book) Tokens(o blas.Tokens)                             { b.op(o) }
 func (b *book) TokensBackward(o blas.TokensBackward)             { b.op(o) }
@@ -64,7 +88,6 @@ func (b *book) LayerScaleBackward(o blas.LayerScaleBackward)     { b.op(o) }
 func (b *book) RelPosBias(o blas.RelPosBias)                     { b.op(o) }
 func (b *book) RelPosBiasBackward(o blas.RelPosBiasBackward)     { b.op(o) }
 func (b *book) Attention(o blas.Attention)                       { b.op(o) }
-func (b *book) AttentionBackward(o blas.AttentionBackward)       { b.op(o) }
 func (b *book) CosineLoss(o blas.CosineLoss)                     { b.op(o) }
 func (b *book) CosineLossBackward(o blas.CosineLossBackward)     { b.op(o) }
 func (b *book) SmoothL1Loss(o blas.SmoothL1Loss)                 { b.op(o) }
