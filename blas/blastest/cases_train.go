@@ -6,12 +6,12 @@ import (
 	"mvptargets/blas"
 )
 
-// attentionCases go through tokens that fill no vector, one head of one number, and B/16's own shape.
+// attentionCases go through tokens that fill no vector, one head of one number, heads wider than a tensor core's tile, and B/16's own shape.
 func attentionCases() (out []testCase) {
 	for _, c := range []struct {
 		b, n, heads, d int
 		bias           bool
-	}{{1, 1, 1, 1, false}, {2, 3, 2, 5, true}, {1, 17, 3, 16, true}, {2, 37, 2, 33, false}, {1, 197, 2, 64, true}} {
+	}{{1, 1, 1, 1, false}, {2, 3, 2, 5, true}, {1, 17, 3, 16, true}, {2, 37, 2, 33, false}, {1, 70, 1, 100, true}, {2, 21, 1, 136, true}, {1, 197, 2, 64, true}} {
 		name := fmt.Sprintf("attention %d x %d tokens, %d heads of %d, bias %v", c.b, c.n, c.heads, c.d, c.bias)
 		out = append(out, testCase{name, true, products, func(s *side) {
 			// Beyond this scale softmax is a choice between scores that rounding alone ranks.

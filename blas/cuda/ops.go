@@ -180,22 +180,22 @@ func (d *Device) Attention(a blas.Attention) {
 	only(a.Name(), a.QKV)
 	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
 	args := []any{a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale())}
-	if a.QKV.DType() == blas.F32 {
-		d.kernel(a, "attention_f32", shape{grid: [3]int{ceil(n, 4), a.Heads, samples}, block: 128, shared: 4 * 4 * n}, args...)
+	tile := tileWidth(a.QKV.DType(), width)
+	if tile == 0 {
+		d.kernel(a, typed("attention_plain", a.QKV), shape{grid: [3]int{ceil(n, 4), a.Heads, samples}, block: 128, shared: 4 * 4 * n}, args...)
 		return
 	}
-	tile := tileWidth(width)
 	d.kernel(a, fmt.Sprint("attention_", tile), shape{grid: [3]int{ceil(n, 64), a.Heads, samples}, block: 128, shared: 3 * tileBytes(tile)}, args...)
 }
 
-// tileWidth is the width to which a head is padded in shared memory.
-func tileWidth(width int) int {
+// tileWidth is the width to which a head is padded in shared memory for the tensor cores; 0 where it is float32 or too wide for them.
+func tileWidth(t blas.DType, width int) int {
 	for _, w := range []int{16, 32, 64, 128} {
-		if width <= w {
+		if width <= w && t == blas.BF16 {
 			return w
 		}
 	}
-	panic(fmt.Sprintf("blas/cuda: attention heads are %d wide, at most 128 can be", width))
+	return 0
 }
 
 // tileBytes is a tile of 64 rows with its padding (tile.cuh).
@@ -206,28 +206,28 @@ func (d *Device) AttentionBackward(a blas.AttentionBackward) {
 	a.Check()
 	only(a.Name(), a.QKV)
 	d.op(a.Name(), func() error {
-		if a.QKV.DType() == blas.F32 {
-			return d.attentionBackwardF32(a)
+		if tile := tileWidth(a.QKV.DType(), a.Out.Cols()/a.Heads); tile > 0 {
+			return d.attentionBackward(a, tile)
 		}
-		return d.attentionBackward(a)
+		return d.attentionBackwardPlain(a)
 	})
 }
 
-func (d *Device) attentionBackwardF32(a blas.AttentionBackward) error {
+func (d *Device) attentionBackwardPlain(a blas.AttentionBackward) error {
 	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
 	s := shape{grid: [3]int{ceil(n, 4), a.Heads}, block: 128, shared: 2 * 4 * 4 * n}
-	if err := d.launch("attention_backward_q_f32", s, a.DQKV, a.DBias, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, samples, n, a.Heads, width, float32(a.Scale())); err != nil {
+	if err := d.launch(typed("attention_plain_backward_q", a.QKV), s, a.DQKV, a.DBias, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, samples, n, a.Heads, width, float32(a.Scale())); err != nil {
 		return err
 	}
 	s.grid[2] = samples
-	return d.launch("attention_backward_kv_f32", s, a.DQKV, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale()))
+	return d.launch(typed("attention_plain_backward_kv", a.QKV), s, a.DQKV, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale()))
 }
 
 // attentionBackward computes dq with delta and the bias's gradient, then dk and dv. The samples are dealt to as many groups as fill the
 // GPU; each group sums its own part of the bias's gradient.
-func (d *Device) attentionBackward(a blas.AttentionBackward) error {
+func (d *Device) attentionBackward(a blas.AttentionBackward, tile int) error {
 	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
-	tile, tiles, scale := tileWidth(width), ceil(n, 64), float32(a.Scale())
+	tiles, scale := ceil(n, 64), float32(a.Scale())
 	delta, err := d.scratch("attention's delta", 4*a.LSE.Len())
 	if err != nil {
 		return err
