@@ -185,7 +185,9 @@ func (r *run) compute(ctx context.Context) error {
 	if err := r.openSession(ctx); err != nil {
 		return err
 	}
-	writer, err := r.store.Writer(shards.WriterOptions{Library: r.library, ShardBytes: r.ShardBytes})
+	var m meter
+	writer, err := r.store.Writer(shards.WriterOptions{Library: r.library, ShardBytes: r.ShardBytes,
+		Compressed: func(d time.Duration) { m[stageCompress].Add(int64(d)) }})
 	if err != nil {
 		return err
 	}
@@ -194,7 +196,6 @@ func (r *run) compute(ctx context.Context) error {
 	if r.lease != nil { // not in a store of one's own
 		go r.watchLease(ctx, cancel)
 	}
-	var m meter
 	views := 0
 	for i := range r.tasks {
 		views += len(r.tasks[i].views)
@@ -213,6 +214,12 @@ func (r *run) compute(ctx context.Context) error {
 	loaders := r.Loaders
 	if loaders <= 0 {
 		loaders = runtime.NumCPU()
+	}
+	// Loading is calls into C of a fraction of a millisecond. Where all of Go's processors are taken, the runtime wakes threads for each such call,
+	// which spin on the cores that the work needs; it does not while some are free.
+	if procs := runtime.GOMAXPROCS(0); procs > 1 {
+		runtime.GOMAXPROCS(procs + 2)
+		defer runtime.GOMAXPROCS(procs)
 	}
 	started := time.Now()
 	err = p.run(ctx, r.tasks, loaders, cancel)

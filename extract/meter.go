@@ -16,17 +16,18 @@ const (
 	stageView                // RGB to the teacher's size
 	stageFill                // normalized pixels into a batch
 	stageModel
-	stageEncode // float16
-	stageWrite  // compression and files
-	waitSource  // decode workers without a job
-	waitPixels  // a batch that is not full yet
-	waitModel   // a full batch behind another
-	waitBatch   // the model without a full batch
-	waitWriter  // the writer without features
+	stageEncode   // float16
+	stageCompress // rows into a batch of the store's file
+	stageWrite    // files, and waiting for compression
+	waitSource    // decode workers without a job
+	waitPixels    // a batch that is not full yet
+	waitModel     // a full batch behind another
+	waitBatch     // the model without a full batch
+	waitWriter    // the writer without features
 	stages
 )
 
-var stageNames = [stages]string{"read", "decode", "view", "fill", "model", "encode", "write",
+var stageNames = [stages]string{"read", "decode", "view", "fill", "model", "encode", "compress", "write",
 	"wait_source", "wait_pixels", "wait_model", "wait_batch", "wait_writer"}
 
 // meter adds up the time of each stage over all workers.

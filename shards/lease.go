@@ -196,7 +196,7 @@ func (l lessor) create(number int) (*Lease, error) {
 			os.Remove(l.path(n))
 		}
 	}
-	c.idle.Go(c.keep)
+	c.idle.Go(func() { c.keep(l.beat) })
 	return c, nil
 }
 
@@ -215,8 +215,8 @@ func (c *Lease) write() error {
 
 // keep writes heartbeats until the lease is released or lost. A heartbeat that cannot be written is tried again: if the disk is full, the
 // shards say so.
-func (c *Lease) keep() {
-	tick := time.NewTicker(c.beat)
+func (c *Lease) keep(beat time.Duration) {
+	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	for {
 		select {

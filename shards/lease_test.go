@@ -191,8 +191,7 @@ func TestALostLeaseIsNoticed(t *testing.T) {
 	if err != nil || fast.number != 2 {
 		t.Fatalf("%+v, %v", fast, err)
 	}
-	slow.beat = time.Millisecond // wakes up
-	slow.idle.Go(slow.keep)
+	slow.idle.Go(func() { slow.keep(time.Millisecond) }) // wakes up
 	select {
 	case <-slow.Lost():
 	case <-time.After(10 * time.Second):

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mvptargets/shards/view"
 )
@@ -265,5 +266,38 @@ func TestRowsThatNoReaderWouldTake(t *testing.T) {
 	}
 	if _, err := s.Writer(WriterOptions{BatchRows: 1 << 20}); err == nil {
 		t.Error("a batch of 2^20 rows was promised")
+	}
+}
+
+// Shards are named by their bytes: those do not depend on how many batches were compressed at a time.
+func TestBytesDoNotDependOnWorkers(t *testing.T) {
+	var want []string
+	for _, workers := range []int{1, 2, 7} {
+		s := newStore(t)
+		w, err := s.Writer(WriterOptions{ShardBytes: 20000, Workers: workers, Compressed: func(time.Duration) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 600 {
+			if err := w.Append(testRow(i/3, uint16(i%3))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		names, err := filepath.Glob(filepath.Join(s.Dir(), shardsDir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range names {
+			names[i] = filepath.Base(names[i])
+		}
+		if want == nil {
+			want = names
+		}
+		if len(names) < 5 || !slices.Equal(names, want) {
+			t.Errorf("%d workers: files %v, want %v", workers, names, want)
+		}
 	}
 }

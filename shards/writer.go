@@ -8,7 +8,9 @@ import (
 	"hash"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -22,17 +24,30 @@ type WriterOptions struct {
 	Library    string // provider and library versions that compute the rows, for the record
 	BatchRows  int    // rows per record batch; 0 means 16
 	ShardBytes int64  // a shard is published once it has grown to this; 0 means 256 MiB
+	Workers    int    // batches compressed at the same time; 0 means one per core, at most 16
+
+	Compressed func(time.Duration) // if not nil, told how long each batch took, from any goroutine
 }
 
-// Writer appends rows to a store. It belongs to one goroutine; any number of writers may work on one store.
+// Writer appends rows to a store. It belongs to one goroutine; any number of writers may work on one store. Batches are compressed beside that
+// goroutine and written in their order, so that a file's bytes do not depend on the number of workers.
 type Writer struct {
 	store   *Store
 	options WriterOptions
 	schema  *arrow.Schema
-	views   map[uint16]*columns // rows that wait for a full batch
-	message arrowfile.Message   // of the last batch; its memory is used again
-	shard   *shardFile          // nil between shards
-	rejects bytes.Buffer        // lines of rejects/, published with the shard
+	views   map[uint16]*pending // rows that wait for a full batch
+	queue   []*pending          // full batches, in the order in which they are written
+	idle    []*pending
+	shard   *shardFile   // nil between shards
+	rejects bytes.Buffer // lines of rejects/, published with the shard
+}
+
+// pending is a batch on its way into the file. Its memory is used again.
+type pending struct {
+	columns
+	message arrowfile.Message
+	digest  [16]byte
+	done    chan struct{} // closed once message and digest are there
 }
 
 // shardFile is the shard in flight.
@@ -57,10 +72,13 @@ func (s *Store) Writer(o WriterOptions) (*Writer, error) {
 	if o.ShardBytes == 0 {
 		o.ShardBytes = 256 << 20
 	}
+	if o.Workers <= 0 {
+		o.Workers = min(runtime.GOMAXPROCS(0), 16)
+	}
 	if most := s.manifest.batchRows(); o.BatchRows < 0 || o.BatchRows > most {
 		return nil, fmt.Errorf("%d rows per batch: a batch of this store can have 1 to %d", o.BatchRows, most)
 	}
-	return &Writer{store: s, options: o, schema: s.manifest.schema(o.Library), views: map[uint16]*columns{}}, nil
+	return &Writer{store: s, options: o, schema: s.manifest.schema(o.Library), views: map[uint16]*pending{}}, nil
 }
 
 // Append adds a row; r and its slices may be reused at once. Rows should come in keyed-hash order: neighbours share a batch.
@@ -68,16 +86,51 @@ func (w *Writer) Append(r *Row) error {
 	if err := w.store.manifest.checkRow(r); err != nil {
 		return err
 	}
-	c := w.views[r.Identity.View]
-	if c == nil {
-		c = &columns{}
-		w.views[r.Identity.View] = c
+	p := w.views[r.Identity.View]
+	if p == nil {
+		p = w.spare()
+		w.views[r.Identity.View] = p
 	}
-	c.add(r)
-	if c.len() < w.options.BatchRows {
+	p.add(r)
+	if p.len() < w.options.BatchRows {
 		return nil
 	}
-	if err := w.flush(c); err != nil {
+	delete(w.views, r.Identity.View)
+	w.compress(p)
+	if len(w.queue) < w.options.Workers {
+		return nil
+	}
+	return w.advance()
+}
+
+func (w *Writer) spare() *pending {
+	n := len(w.idle)
+	if n == 0 {
+		return &pending{}
+	}
+	p := w.idle[n-1]
+	w.idle = w.idle[:n-1]
+	return p
+}
+
+// compress starts work on a batch and puts it into the queue.
+func (w *Writer) compress(p *pending) {
+	p.done = make(chan struct{})
+	w.queue = append(w.queue, p)
+	go func() {
+		defer close(p.done)
+		started := time.Now()
+		p.message.Encode(p.record(&w.store.manifest))
+		p.digest = xxh(p.message.Head, p.message.Body)
+		if w.options.Compressed != nil {
+			w.options.Compressed(time.Since(started))
+		}
+	}()
+}
+
+// advance writes the oldest batch of the queue, and publishes the shard if that made it large enough.
+func (w *Writer) advance() error {
+	if err := w.write(); err != nil {
 		return err
 	}
 	if w.shard.arrow.Size() >= w.options.ShardBytes {
@@ -105,26 +158,25 @@ func (m Manifest) checkRow(r *Row) error {
 	return nil
 }
 
-// flush writes c's rows as one record batch.
-func (w *Writer) flush(c *columns) error {
-	if c.len() == 0 {
-		return nil
-	}
+// write takes the oldest batch of the queue, once it is compressed, and appends it to the shard.
+func (w *Writer) write() error {
+	p := w.queue[0]
+	w.queue = slices.Delete(w.queue, 0, 1)
+	<-p.done
 	if w.shard == nil {
 		if err := w.open(); err != nil {
 			return err
 		}
 	}
 	f := w.shard
-	w.message.Encode(c.record(&w.store.manifest))
-	block, err := f.arrow.Append(&w.message)
+	block, err := f.arrow.Append(&p.message)
 	if err != nil {
 		return fmt.Errorf("write shard in %s: %w", w.store.dir, err)
 	}
-	f.side.batches = append(f.side.batches, BatchInfo{Offset: block.Offset, Length: w.message.Size(), Rows: c.len(), View: c.view,
-		Digest: xxh(w.message.Head, w.message.Body)})
-	f.side.rows = append(f.side.rows, c.rows...)
-	c.reset()
+	f.side.batches = append(f.side.batches, BatchInfo{Offset: block.Offset, Length: p.message.Size(), Rows: p.len(), View: p.view, Digest: p.digest})
+	f.side.rows = append(f.side.rows, p.rows...)
+	p.reset()
+	w.idle = append(w.idle, p)
 	return nil
 }
 
@@ -165,21 +217,34 @@ func (w *Writer) publish() error {
 
 // Close writes what waits and publishes the last shard. After an error nothing of that shard is visible.
 func (w *Writer) Close() error {
-	for _, v := range slices.Sorted(maps.Keys(w.views)) {
-		if err := w.flush(w.views[v]); err != nil {
-			w.Abort()
+	err := w.finish()
+	if err != nil {
+		w.Abort()
+	}
+	return err
+}
+
+func (w *Writer) finish() error {
+	for len(w.queue) > 0 {
+		if err := w.advance(); err != nil {
 			return err
 		}
 	}
-	if err := w.publish(); err != nil {
-		w.Abort()
-		return err
+	for _, v := range slices.Sorted(maps.Keys(w.views)) {
+		w.compress(w.views[v])
 	}
-	return nil
+	clear(w.views)
+	for len(w.queue) > 0 {
+		if err := w.write(); err != nil {
+			return err
+		}
+	}
+	return w.publish()
 }
 
 // Abort drops the shard in flight. What was published stays.
 func (w *Writer) Abort() {
+	w.queue = nil
 	if w.shard != nil {
 		w.shard.file.Abort()
 		w.shard = nil

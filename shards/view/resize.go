@@ -23,14 +23,19 @@ type source struct {
 
 // taps are the weights of the output positions of one axis: position i reads weight[i*size:][:count[i]] from first[i] on.
 type taps struct {
-	size         int
-	first, count []int
-	weight       []int32
-	parts        []int16   // of weight, see split
-	real         []float64 // of one position, before rounding
+	in, out, at, n int // what it was computed for
+	size           int
+	first, count   []int
+	weight         []int32
+	parts          []int16   // of weight, see split
+	pairs          int       // of parts, for each position; 0 before split
+	real           []float64 // of one position, before rounding
 }
 
-var tapsPool = sync.Pool{New: func() any { return new(taps) }}
+// axes are the taps of an image's two axes. They are kept: many photographs have the same size.
+type axes struct{ x, y taps }
+
+var axesPool = sync.Pool{New: func() any { return new(axes) }}
 
 func cubic(x float64) float64 {
 	x = math.Abs(x)
@@ -45,6 +50,10 @@ func cubic(x float64) float64 {
 
 // compute fills t for output positions at to at+n-1 of in pixels resized to out.
 func (t *taps) compute(in, out, at, n int) {
+	if t.in == in && t.out == out && t.at == at && t.n == n {
+		return
+	}
+	t.in, t.out, t.at, t.n, t.pairs = in, out, at, n, 0
 	scale := float64(in) / float64(out)
 	widen := math.Max(scale, 1)
 	support := cubicSupport * widen
@@ -90,9 +99,9 @@ func resize(dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
 
 // resizeWith is resize in vectors (simd.go) or by the plain passes below, which define what is right.
 func resizeWith(on level, dst []uint8, w, h int, src source, outW, outH, x0, y0 int) {
-	tx, ty := tapsPool.Get().(*taps), tapsPool.Get().(*taps)
-	defer tapsPool.Put(tx)
-	defer tapsPool.Put(ty)
+	both := axesPool.Get().(*axes)
+	defer axesPool.Put(both)
+	tx, ty := &both.x, &both.y
 	tx.compute(src.w, outW, x0, w)
 	ty.compute(src.h, outH, y0, h)
 	top := ty.first[0]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -16,35 +17,93 @@ import (
 
 	"mvptargets/extract"
 	"mvptargets/extract/teacher"
+	"mvptargets/internal/cli"
 	"mvptargets/shards/view"
 )
 
-//go:embed null.onnx
-var nullTeacher []byte
+var (
+	//go:embed null.onnx
+	nullTeacher []byte
+	//go:embed full.onnx
+	fullTeacher []byte
+	//go:embed decode_peer.py
+	decodePeerScript []byte
+)
 
-// decodeResult compares the whole job with a teacher that costs nothing with decoding and resizing alone; images per second.
+// decodeResult compares the whole job, with teachers that compute nothing, with decoding and resizing alone; images per second.
 type decodeResult struct {
-	Cores    int                `json:"cores"`
-	Bare     float64            `json:"bare_decode_and_view"`
-	EndToEnd float64            `json:"end_to_end_null_teacher"`
-	Ratio    float64            `json:"ratio"`
-	Stages   map[string]float64 `json:"stage_seconds"`
+	Cores      int                `json:"cores"`
+	Peer       float64            `json:"peer_decode_and_view,omitempty"` // libjpeg-turbo from C and Pillow's resize, a process per core
+	Pillow     string             `json:"peer_pillow,omitempty"`
+	PeerWhyNot string             `json:"peer_why_not,omitempty"`
+	Bare       float64            `json:"bare_decode_and_view"` // shards/view alone, files in memory
+	EndToEnd   float64            `json:"end_to_end_null_teacher"`
+	Full       float64            `json:"end_to_end_full_rows"` // rows of 196 patches x 768 numbers
+	Stages     map[string]float64 `json:"stage_seconds"`        // of EndToEnd
+	FullStages map[string]float64 `json:"full_rows_stage_seconds"`
 }
 
-// measureDecode runs decodeOn in a process that has only so many cores, since libraries count cores for themselves.
-func measureDecode(ctx context.Context, cores int, images string) (r decodeResult, err error) {
+// measureDecode runs decodeOn in a process that has only so many cores, since libraries count cores for themselves, between two runs of the peer.
+func (b *bench) measureDecode(ctx context.Context, cores int) (r decodeResult, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, "taskset", "-c", fmt.Sprintf("0-%d", cores-1), self, "--decode-on", fmt.Sprint(cores), "--photos", images)
+	before := b.decodePeer(ctx, cores)
+	cmd := exec.CommandContext(ctx, "taskset", "-c", fmt.Sprintf("0-%d", cores-1), self, "--decode-on", fmt.Sprint(cores), "--photos", b.images)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return r, fmt.Errorf("decode on %d cores: %w", cores, err)
 	}
-	return r, json.Unmarshal(out, &r)
+	if err := json.Unmarshal(out, &r); err != nil {
+		return r, err
+	}
+	after := b.decodePeer(ctx, cores)
+	r.Peer, r.Pillow, r.PeerWhyNot = max(before.Rate, after.Rate), before.Pillow, before.whyNot
+	return r, nil
 }
+
+// decodePeerRate is what decode_peer.py prints.
+type decodePeerRate struct {
+	Rate   float64 `json:"rate"`
+	Pillow string  `json:"pillow"`
+	whyNot string
+}
+
+// decodePeer runs decode_peer.py on each of the cores at the same time and adds up their rates.
+func (b *bench) decodePeer(ctx context.Context, cores int) (sum decodePeerRate) {
+	decoder := view.NewDecoder()
+	if b.pythonDecode == "" || decoder.Family() != view.FamilyTurbo {
+		return decodePeerRate{whyNot: "no --python-decode was given, or there is no libjpeg-turbo"}
+	}
+	rates := make([]decodePeerRate, cores)
+	var all sync.WaitGroup
+	for core := range cores {
+		all.Go(func() {
+			cmd := exec.CommandContext(ctx, "taskset", "-c", fmt.Sprint(core), b.pythonDecode, "-", decoder.Version(), b.images)
+			cmd.Stdin = bytes.NewReader(decodePeerScript)
+			out, err := cmd.Output()
+			if err == nil {
+				err = json.Unmarshal(out, &rates[core])
+			}
+			if err != nil {
+				rates[core].whyNot = cli.OneLine(err.Error())
+			}
+		})
+	}
+	all.Wait()
+	for _, r := range rates {
+		if r.whyNot != "" {
+			return r
+		}
+		sum.Rate, sum.Pillow = sum.Rate+r.Rate, r.Pillow
+	}
+	return sum
+}
+
+// decodeJob is how many images the whole job runs over: the pictures again and again, so that its start and end do not count.
+const decodeJob = 1000
 
 // decodeOn measures on the cores that this process has and prints the result as JSON.
 func decodeOn(ctx context.Context, cores int, images string) error {
@@ -53,30 +112,41 @@ func decodeOn(ctx context.Context, cores int, images string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	model := filepath.Join(scratch, "null.onnx")
-	if err := os.WriteFile(model, nullTeacher, 0o644); err != nil {
+	many := filepath.Join(scratch, "many")
+	if err := linkMany(filepath.Join(images, "*.jpg"), many, decodeJob); err != nil {
 		return err
+	}
+	job := func(teacherFile []byte) (rate float64, stages map[string]float64, err error) {
+		model, store := filepath.Join(scratch, "model.onnx"), filepath.Join(scratch, "store")
+		if err := os.WriteFile(model, teacherFile, 0o644); err != nil {
+			return 0, nil, err
+		}
+		defer os.RemoveAll(store)
+		sum, err := extract.Run(ctx, extract.Config{
+			Model: model, Images: many, Store: store, Features: teacher.Hidden, Views: 1, Policy: view.NewCenter(),
+			Provider: "cpu", Precision: "f32", Batch: 8, Threads: 1, Loaders: cores, Part: extract.Part{Index: 0, Count: 1}, Log: slog.New(slog.DiscardHandler),
+		})
+		return float64(sum.Views) / sum.Seconds, sum.Stages, err
 	}
 	const passes = 3
 	r := decodeResult{Cores: cores}
-	for pass := range passes { // alternating, the best of each: other work on the machine only ever slows down
+	for range passes { // alternating, the best of each: other work on the machine only ever slows down
 		bare, err := bareDecode(images, cores)
 		if err != nil {
 			return err
 		}
-		sum, err := extract.Run(ctx, extract.Config{
-			Model: model, Images: images, Store: filepath.Join(scratch, fmt.Sprint("store", pass)), Features: teacher.Hidden, Views: 1, Policy: view.NewCenter(),
-			Provider: "cpu", Precision: "f32", Batch: 8, Threads: 1, Loaders: cores, Part: extract.Part{Index: 0, Count: 1}, Log: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			return err
-		}
 		r.Bare = max(r.Bare, bare)
-		if rate := float64(sum.Views) / sum.Seconds; rate > r.EndToEnd {
-			r.EndToEnd, r.Stages = rate, sum.Stages
+		if rate, stages, err := job(nullTeacher); err != nil {
+			return err
+		} else if rate > r.EndToEnd {
+			r.EndToEnd, r.Stages = rate, stages
+		}
+		if rate, stages, err := job(fullTeacher); err != nil {
+			return err
+		} else if rate > r.Full {
+			r.Full, r.FullStages = rate, stages
 		}
 	}
-	r.Ratio = r.EndToEnd / r.Bare
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
@@ -96,13 +166,14 @@ func bareDecode(images string, cores int) (float64, error) {
 	var next atomic.Int64
 	var failed atomic.Bool
 	var all sync.WaitGroup
+	const rounds = 3
 	started := time.Now()
 	for range cores {
 		all.Go(func() {
 			const side = 224
 			pixels := make([]uint8, 3*side*side)
-			for i := next.Add(1) - 1; int(i) < len(files); i = next.Add(1) - 1 {
-				img, err := decoder.Decode(files[i])
+			for i := next.Add(1) - 1; int(i) < rounds*len(files); i = next.Add(1) - 1 {
+				img, err := decoder.Decode(files[int(i)%len(files)])
 				if err != nil || policy.Render(pixels, img, policy.View([32]byte{}, 0, img.W, img.H), side) != nil {
 					failed.Store(true)
 					continue
@@ -115,5 +186,5 @@ func bareDecode(images string, cores int) (float64, error) {
 	if failed.Load() {
 		return 0, errors.New("a picture could not be decoded")
 	}
-	return float64(len(files)) / time.Since(started).Seconds(), nil
+	return float64(rounds*len(files)) / time.Since(started).Seconds(), nil
 }

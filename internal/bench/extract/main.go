@@ -48,10 +48,10 @@ type result struct {
 }
 
 type bench struct {
-	model, images, scratch  string
-	python, pythonOpenVINO  string
-	batch, threads, loaders int
-	log                     *slog.Logger
+	model, images, scratch               string
+	python, pythonOpenVINO, pythonDecode string
+	batch, threads, loaders              int
+	log                                  *slog.Logger
 }
 
 func run(ctx context.Context, args []string) error {
@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.loaders, "loaders", 0, "`threads` that read and decode, 0: one per core")
 	f.StringVar(&b.python, "python", "", "`program` with onnxruntime, for the peer on the CPU provider")
 	f.StringVar(&b.pythonOpenVINO, "python-openvino", "", "`program` with onnxruntime-openvino, for the peer on OpenVINO")
+	f.StringVar(&b.pythonDecode, "python-decode", "", "`program` with pillow-simd or Pillow, for the peer in decoding and resizing")
 	only := f.String("only", "", "one `provider` only")
 	out := f.String("json", "", "`file` to write the results to as JSON")
 	soak := f.Int("soak", 0, "instead, run the small teacher over this `number` of images and watch the memory")
@@ -99,7 +100,7 @@ func run(ctx context.Context, args []string) error {
 		Decode  []decodeResult `json:"decode_and_view"`
 	}
 	for cores := 1; cores <= min(2, runtime.NumCPU()); cores++ {
-		r, err := measureDecode(ctx, cores, b.images)
+		r, err := b.measureDecode(ctx, cores)
 		if err != nil {
 			return err
 		}
@@ -121,11 +122,20 @@ func run(ctx context.Context, args []string) error {
 }
 
 func printDecode(results []decodeResult) {
-	fmt.Println("images per second, decode and view of JPEG files of 500x375; the whole job runs with a teacher that costs nothing")
-	fmt.Println("| cores | libjpeg-turbo and resize alone | whole job | ratio |")
-	fmt.Println("|---|---|---|---|")
+	fmt.Println("images per second from JPEG files of 500x375: decode and view alone, and the whole job with teachers that compute nothing")
+	fmt.Println("| cores | libjpeg-turbo from C, Pillow's resize | shards/view alone | whole job | to C and Pillow | to shards/view | whole job, rows of 196x768 |")
+	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, r := range results {
-		fmt.Printf("| %d | %.1f | %.1f | %.3f |\n", r.Cores, r.Bare, r.EndToEnd, r.Ratio)
+		peer, ratio := "-", "-"
+		if r.Peer > 0 {
+			peer, ratio = fmt.Sprintf("%.0f (%s)", r.Peer, r.Pillow), fmt.Sprintf("%.3f", r.EndToEnd/r.Peer)
+		}
+		fmt.Printf("| %d | %s | %.0f | %.0f | %s | %.3f | %.0f |\n", r.Cores, peer, r.Bare, r.EndToEnd, ratio, r.EndToEnd/r.Bare, r.Full)
+	}
+	for _, r := range results {
+		if r.PeerWhyNot != "" {
+			fmt.Printf("no figures of Pillow on %d cores: %s\n", r.Cores, r.PeerWhyNot)
+		}
 	}
 	fmt.Println()
 }

@@ -18,7 +18,7 @@ import (
 // memory while it works: it must not grow with the number of images.
 func (b *bench) soak(ctx context.Context, n int) error {
 	images := filepath.Join(b.scratch, "many")
-	if err := linkScenes("testdata/scenes/train", images, n); err != nil {
+	if err := linkMany("testdata/scenes/train/*/*.jpg", images, n); err != nil {
 		return err
 	}
 	fmt.Printf("%d images, the small teacher\n| seconds | resident MiB |\n|---|---|\n", n)
@@ -38,11 +38,11 @@ func (b *bench) soak(ctx context.Context, n int) error {
 	return nil
 }
 
-// linkScenes fills a folder with n names of the scenes' files, a thousand to a folder.
-func linkScenes(from, to string, n int) error {
-	files, err := filepath.Glob(filepath.Join(from, "*", "*.jpg"))
+// linkMany fills a folder with n names of the files that match pattern, a thousand to a folder.
+func linkMany(pattern, to string, n int) error {
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
-		return fmt.Errorf("%s holds no scenes: run this in the tree's top folder (%v)", from, err)
+		return fmt.Errorf("no file matches %s: run this in the tree's top folder (%v)", pattern, err)
 	}
 	for i := range n {
 		folder := filepath.Join(to, fmt.Sprintf("%04d", i/1000))
