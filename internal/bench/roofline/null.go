@@ -44,10 +44,15 @@ func (b *book) Upload(dst blas.Tensor, _ []byte) {
 // (blas/cuda, gemm.go).
 const cachedRows = 8192
 
-// Gemm books a product; the residual stream and the layer norm are another kernel's, which runs behind each part of the product.
+// Gemm books a product. With drop path the residual stream and the layer norm are another kernel's, which runs behind each part of the
+// product; without it only the norm is.
 func (b *book) Gemm(o blas.Gemm) {
+	if norm := o.Norm; norm.Y.Ok() && !o.Keep.Ok() {
+		o.Norm = blas.LayerNorm{}
+		b.op(norm)
+	}
 	c := o.Cost()
-	if o.Epilogue == blas.AddResidual {
+	if o.Keep.Ok() {
 		parts := (o.C.Rows() + cachedRows - 1) / cachedRows
 		own := int64(o.C.Bytes() + o.Residual.Bytes() + o.Norm.Y.Bytes())
 		for range parts {
