@@ -59,13 +59,18 @@ build/venv-peer-openvino/bin/python:
 	$(PYTHON) -m venv build/venv-peer-openvino
 	build/venv-peer-openvino/bin/pip install -q -r internal/bench/extract/requirements-openvino.txt
 
+# Pillow's resize in vectors, from source, without the codecs.
+build/venv-decode/bin/python:
+	$(PYTHON) -m venv build/venv-decode
+	CC="cc -mavx2" build/venv-decode/bin/pip install -q --no-binary pillow-simd -C jpeg=disable -C zlib=disable -r internal/bench/extract/requirements-decode.txt
+
 build/clip-b16/clip.onnx:
 	$(PYTHON) -m venv build/venv-torch
 	build/venv-torch/bin/pip install -q -r pipelines/clip/requirements.txt
 	build/venv-torch/bin/python pipelines/clip/export_clip.py $@ --random
 
-bench-extract: deps build/clip-b16/clip.onnx build/venv-peer/bin/python build/venv-peer-openvino/bin/python ## time stage one with ViT-B/16 beside the bare model and the same job in Python (first: 3 GB of PyTorch)
-	$(GO) run ./internal/bench/extract --model build/clip-b16/clip.onnx --python build/venv-peer/bin/python --python-openvino build/venv-peer-openvino/bin/python --json build/bench-extract.json
+bench-extract: deps build/clip-b16/clip.onnx build/venv-peer/bin/python build/venv-peer-openvino/bin/python build/venv-decode/bin/python ## time stage one with ViT-B/16 beside the bare model and the same job in Python (first: 3 GB of PyTorch)
+	$(GO) run ./internal/bench/extract --model build/clip-b16/clip.onnx --python build/venv-peer/bin/python --python-openvino build/venv-peer-openvino/bin/python --python-decode build/venv-decode/bin/python --json build/bench-extract.json
 
 soak-extract: deps ## run the small teacher over 100,000 images and watch the memory
 	$(GO) run ./internal/bench/extract --soak 100000

@@ -53,7 +53,8 @@ type Config struct {
 	MaxRejectFraction float64
 
 	Log      *slog.Logger
-	Terminal *os.File // for the progress bar
+	Terminal *os.File          // for the progress bar
+	Written  func(views int64) // if not nil, told after each batch how many views are written
 }
 
 // ErrRejects says that more images than allowed could not be used; everything else is in the store.
@@ -206,7 +207,7 @@ func (r *run) compute(ctx context.Context) error {
 		defer m.logEvery(r.Log, logEvery)()
 	}
 	l := &loader{from: r.from, decoder: r.decoder, policy: r.Policy, size: r.session.Size(), index: r.index, meter: &m, fail: cancel}
-	p, err := newPipeline(l, r.session, writer, &m, bar)
+	p, err := newPipeline(l, r.session, writer, &m, bar, r.Written)
 	if err != nil {
 		writer.Abort()
 		return err

@@ -25,6 +25,7 @@ type pipeline struct {
 	writer  *shards.Writer
 	meter   *meter
 	bar     *progress.Bar
+	written func(views int64)
 
 	free, full, computed chan *batch // each has room for all batches
 	ended                bool        // compute is through; belongs to the goroutine that writes
@@ -61,8 +62,8 @@ type event struct {
 	views  int // of them none will come
 }
 
-func newPipeline(l *loader, s *teacher.Session, w *shards.Writer, m *meter, bar *progress.Bar) (*pipeline, error) {
-	p := &pipeline{load: l, session: s, writer: w, meter: m, bar: bar,
+func newPipeline(l *loader, s *teacher.Session, w *shards.Writer, m *meter, bar *progress.Bar, written func(int64)) (*pipeline, error) {
+	p := &pipeline{load: l, session: s, writer: w, meter: m, bar: bar, written: written,
 		counts: counts{cosine: 1}, free: make(chan *batch, batchesInFlight), full: make(chan *batch, batchesInFlight), computed: make(chan *batch, batchesInFlight)}
 	for range batchesInFlight {
 		b, err := s.NewBatch()
@@ -197,6 +198,9 @@ func (p *pipeline) write(ctx context.Context) error {
 				return err
 			}
 			p.free <- b
+			if p.written != nil {
+				p.written(p.counts.views)
+			}
 		case <-stopped:
 			stopped, late = nil, time.After(stopGrace)
 		case <-late:

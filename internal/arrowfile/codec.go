@@ -8,10 +8,10 @@ import (
 )
 
 // For buffers that are not noisy the fastest matcher is good enough: they are small beside features. Frames carry no checksum: the
-// digest that a store keeps of each message covers them.
+// digest that a store keeps of each message covers them. One coder is enough: each keeps some 10 MiB once it has seen a sidecar.
 var encoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
-		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		panic("arrowfile: zstd options: " + err.Error())
 	}

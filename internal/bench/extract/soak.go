@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -21,15 +22,13 @@ func (b *bench) soak(ctx context.Context, n int) error {
 	if err := linkMany("testdata/scenes/train/*/*.jpg", images, n); err != nil {
 		return err
 	}
-	fmt.Printf("%d images, the small teacher\n| seconds | resident MiB |\n|---|---|\n", n)
-	done := make(chan struct{})
-	go watchMemory(done)
+	fmt.Printf("%d images, the small teacher\n| images | seconds | resident MiB | of these Go's heap |\n|---|---|---|---|\n", n)
 	sum, err := extract.Run(ctx, extract.Config{
 		Model: "testdata/teacher/teacher.onnx", Images: images, Store: filepath.Join(b.scratch, "store-soak"), Features: teacher.Hidden, Views: 1,
 		Policy: view.NewCenter(), Provider: teacher.Auto, Precision: "f32", Batch: b.batch, Threads: b.threads, Loaders: b.loaders,
 		Part: extract.Part{Index: 0, Count: 1}, Log: b.log,
+		Written: watchMemory(),
 	})
-	close(done)
 	if err != nil {
 		return err
 	}
@@ -62,19 +61,18 @@ func linkMany(pattern, to string, n int) error {
 	return nil
 }
 
-// watchMemory prints a line every few seconds.
-func watchMemory(done <-chan struct{}) {
-	started := time.Now()
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-done:
+// watchMemory gives a function that prints a line at 1,000 images and then every 5,000.
+func watchMemory() func(images int64) {
+	started, next := time.Now(), int64(1000)
+	return func(images int64) {
+		if images < next {
 			return
-		case <-tick.C:
-			resident, _ := memory()
-			fmt.Printf("| %.0f | %d |\n", time.Since(started).Seconds(), resident)
 		}
+		next = (images/5000 + 1) * 5000
+		resident, _ := memory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Printf("| %d | %.0f | %d | %d |\n", images, time.Since(started).Seconds(), resident, m.HeapInuse>>20)
 	}
 }
 
