@@ -54,7 +54,7 @@ type Config struct {
 
 	Log      *slog.Logger
 	Terminal *os.File          // for the progress bar
-	Written  func(views int64) // if not nil, told after each batch how many views are written
+	Written  func(views int64) `json:"-"` // if not nil, told after each batch how many views are written
 }
 
 // ErrRejects says that more images than allowed could not be used; everything else is in the store.
