@@ -103,7 +103,7 @@ static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t d
   else finish(g, x, i, rows, j, g->n - j);
 }
 
-// gemm_rows streams A past B's blocks, the next panel on its way while one is multiplied.
+// gemm_rows streams A past B's blocks. A packed panel is asked for ahead; rows that are read as they lie the processor finds by itself.
 static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared, float *own, int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
   tiles *f = tiles_for(w->packed_a, g->a.pairs);
   float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
