@@ -270,17 +270,21 @@ def unpack_wheel(wheel, spec, to):
         raise DepsError(f"{wheel.name} holds no library under {spec['from']}")
 
 
-def install_wheel(name, folder, work):
-    spec = WHEELS[name]
+def install_pinned(name, spec, unpack, folder, work):
+    """Put what a pinned package holds into folder, unless it is there; unpack(spec, to, work) fetches and unpacks it. Says whether it did."""
     stamp = stamp_of(spec)
     if is_there(folder, stamp):
         return False
     say(f"fetching {spec['about']}")
     unpacked = work / name
     unpacked.mkdir()
-    unpack_wheel(download_wheel(spec, work), spec, unpacked)
+    unpack(spec, unpacked, work)
     publish(unpacked, folder, stamp)
     return True
+
+
+def wheel_into(spec, folder, work):
+    unpack_wheel(download_wheel(spec, work), spec, folder)
 
 
 def system_has(soname):
@@ -318,20 +322,11 @@ def members_of_deb(data):
     raise DepsError("a Debian package holds no data")
 
 
-def install_deb(name, folder, work):
-    spec = DEBS[name]
-    stamp = stamp_of(spec)
-    if is_there(folder, stamp):
-        return False
-    say(f"fetching {spec['about']}")
-    unpacked = work / name
-    unpacked.mkdir()
+def deb_into(spec, folder, work):
     with members_of_deb(fetch_deb(spec)) as members:
         for member in members:
             if member.isfile() and fnmatch.fnmatch(member.name, spec["keep"]):
-                (unpacked / Path(member.name).name).write_bytes(members.extractfile(member).read())
-    publish(unpacked, folder, stamp)
-    return True
+                (folder / Path(member.name).name).write_bytes(members.extractfile(member).read())
 
 
 def download_deb(package, work):
@@ -381,8 +376,8 @@ def install(name, deps):
         if name == TURBOJPEG:
             return install_turbojpeg(deps / name, Path(work))
         if name in DEBS:
-            return install_deb(name, deps / name, Path(work))
-        return install_wheel(name, deps / name, Path(work))
+            return install_pinned(name, DEBS[name], deb_into, deps / name, Path(work))
+        return install_pinned(name, WHEELS[name], wheel_into, deps / name, Path(work))
 
 
 def chosen(names):
