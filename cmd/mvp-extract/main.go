@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string) error {
 	precision := f.Enum("precision", "f32", teacher.Precisions, "arithmetic of the teacher")
 	f.IntVar(&c.GPU.Device, "gpu-device", 0, "`number` of the card, for cuda and tensorrt")
 	f.IntVar(&c.GPU.MemoryMiB, "gpu-memory", 0, "`MiB` of the card's memory that cuda and tensorrt may use; 0: no bound")
+	f.BoolVar(&c.GPU.Graphs, "gpu-graphs", false, "record the teacher's run as a CUDA graph and replay it, for cuda and tensorrt")
 	f.StringVar(&c.GPU.Cache, "engine-cache", "", "`folder` that tensorrt keeps its compiled engines in; without it the user's cache folder")
 	f.IntVar(&c.Batch, "batch", 8, "`images` per call of the teacher")
 	f.IntVar(&c.Threads, "threads", 0, "`threads` of the teacher; 0: one per core")

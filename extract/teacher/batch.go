@@ -33,10 +33,17 @@ func (s *Session) NewBatch() (*Batch, error) {
 
 func (b *Batch) allocate() (err error) {
 	n := b.s.Batch
-	if b.in, b.pixels, err = b.s.model.newInput(int64(n)); err != nil {
+	if bound := b.s.bound; bound != nil {
+		if b.pixels, err = bound.mem.pin(b.s.model.pixelBytes(n)); err != nil {
+			return err
+		}
+		b.features, err = bound.mem.pin(b.s.featureBytes())
 		return err
 	}
-	if b.features, err = newRegion(n * b.featureRow * 4); err != nil {
+	if b.in, b.pixels, err = b.s.model.newInput(n); err != nil {
+		return err
+	}
+	if b.features, err = newRegion(b.s.featureBytes()); err != nil {
 		return err
 	}
 	b.out, err = ort.NewTensor(ort.NewShape(int64(n), int64(b.s.Tokens), int64(b.s.Dim)), b.features.float32s())
@@ -44,19 +51,27 @@ func (b *Batch) allocate() (err error) {
 	return err
 }
 
-// newInput allocates n images of the type that the model takes.
-func (m *Model) newInput(n int64) (ort.Value, region, error) {
-	shape := ort.NewShape(n, 3, int64(m.Size), int64(m.Size))
+// featureBytes is the size of a batch's features.
+func (s *Session) featureBytes() int { return s.Batch * s.Tokens * s.Dim * 4 }
+
+// pixelBytes is the size of n images as the model takes them.
+func (m *Model) pixelBytes(n int) int {
 	width := 4
 	if m.Input.Elem == Float16 {
 		width = 2
 	}
-	pixels, err := newRegion(int(shape.FlattenedSize()) * width)
+	return n * 3 * m.Size * m.Size * width
+}
+
+// newInput allocates n images of the type that the model takes.
+func (m *Model) newInput(n int) (ort.Value, region, error) {
+	shape := ort.NewShape(int64(n), 3, int64(m.Size), int64(m.Size))
+	pixels, err := newRegion(m.pixelBytes(n))
 	if err != nil {
 		return nil, nil, err
 	}
 	var v ort.Value
-	if width == 2 {
+	if m.Input.Elem == Float16 {
 		v, err = ort.NewCustomDataTensor(shape, pixels, ort.TensorElementDataTypeFloat16)
 	} else {
 		v, err = ort.NewTensor(shape, pixels.float32s())
@@ -67,8 +82,17 @@ func (m *Model) newInput(n int64) (ort.Value, region, error) {
 	return v, pixels, err
 }
 
-// Free gives the memory back; the batch must not be running.
+// Free gives the memory back; the batch must not be running, and its session must still be open.
 func (b *Batch) Free() {
+	if bound := b.s.bound; bound != nil {
+		for _, r := range []*region{&b.pixels, &b.features} {
+			if *r != nil {
+				bound.mem.unpin(*r)
+				*r = nil
+			}
+		}
+		return
+	}
 	if b.in != nil {
 		b.in.Destroy()
 		b.in = nil

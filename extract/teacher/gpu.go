@@ -15,6 +15,7 @@ import (
 type GPU struct {
 	Device    int    // number of the card
 	MemoryMiB int    // bound on what onnxruntime takes of its memory, 0: none
+	Graphs    bool   // record the model's run as a CUDA graph, and replay it
 	Cache     string // folder of TensorRT's compiled engines, "": the user's cache folder
 }
 
@@ -27,7 +28,7 @@ const (
 )
 
 // driver is NVIDIA's, which comes with the card and not from a wheel.
-var driver = dynlib.Spec{Name: "libcuda", Sonames: []string{"libcuda.so.1"}, Remedy: driverHelp}
+var driver = dynlib.Spec{Name: "libcuda", Sonames: []string{"libcuda.so.1"}, Env: "MVP_CUDA", Remedy: driverHelp}
 
 // cudaLibraries are what the CUDA provider is linked with, each before those that need it. The system's loader does not know .deps, but
 // takes a library by the name that one already open has.
@@ -74,6 +75,9 @@ func cudaOptions(g GPU) map[string]string {
 		o["gpu_mem_limit"] = strconv.Itoa(g.MemoryMiB << 20)
 		o["arena_extend_strategy"] = "kSameAsRequested"
 	}
+	if g.Graphs {
+		o["enable_cuda_graph"] = "1"
+	}
 	return o
 }
 
@@ -108,26 +112,31 @@ func tensorrtOptions(o Options, input string, side int) (map[string]string, erro
 	case "bf16":
 		t["trt_bf16_enable"] = "1"
 	}
+	if o.GPU.Graphs {
+		t["trt_cuda_graph_enable"] = "1"
+	}
 	if o.GPU.MemoryMiB > 0 {
 		t["trt_max_workspace_size"] = strconv.Itoa(o.GPU.MemoryMiB << 20)
 	}
 	return t, nil
 }
 
+func cardMemory(g GPU) (memory, error) { return openCard(g.Device) }
+
 func addCUDA(o *ort.SessionOptions, m *Model, opt Options) error {
 	if err := openAll(cudaLibraries); err != nil {
 		return err
 	}
-	return appendCUDA(o, opt)
+	return appendCUDA(o, opt.GPU)
 }
 
-func appendCUDA(o *ort.SessionOptions, opt Options) error {
+func appendCUDA(o *ort.SessionOptions, g GPU) error {
 	c, err := ort.NewCUDAProviderOptions()
 	if err != nil {
 		return err
 	}
 	defer c.Destroy()
-	if err := c.Update(cudaOptions(opt.GPU)); err != nil {
+	if err := c.Update(cudaOptions(g)); err != nil {
 		return err
 	}
 	return o.AppendExecutionProviderCUDA(c)
@@ -153,5 +162,7 @@ func addTensorRT(o *ort.SessionOptions, m *Model, opt Options) error {
 	if err := o.AppendExecutionProviderTensorRT(t); err != nil {
 		return err
 	}
-	return appendCUDA(o, opt)
+	g := opt.GPU
+	g.Graphs = false // TensorRT records
+	return appendCUDA(o, g)
 }

@@ -1,9 +1,11 @@
 package teacher
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -30,15 +32,40 @@ func tryCUDA(t *testing.T, o Options) error {
 
 func TestCUDAWithItsLibraries(t *testing.T) {
 	gpuLibraries(t)
-	err := tryCUDA(t, Options{Precision: "f32", Batch: 2})
-	if _, missing := driver.Open(); missing == nil {
-		if err != nil {
-			t.Errorf("there is a driver, but CUDA gives %v", err)
+	for _, graphs := range []bool{false, true} {
+		err := tryCUDA(t, Options{Precision: "f32", Batch: 2, GPU: GPU{Graphs: graphs}})
+		if _, missing := driver.Open(); missing == nil {
+			if err != nil {
+				t.Errorf("graphs %v: there is a driver, but CUDA gives %v", graphs, err)
+			}
+			continue
 		}
-		return
+		if err == nil || !strings.HasSuffix(err.Error(), "on provider cuda: "+driverHelp) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("graphs %v: without a driver CUDA gives %v", graphs, err)
+		}
 	}
-	if err == nil || !strings.HasSuffix(err.Error(), "on provider cuda: "+driverHelp) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("without a driver CUDA gives %v", err)
+}
+
+// A replayed graph gives what the CUDA provider gives without one, batch after batch.
+func TestGraphsOnThisGPU(t *testing.T) {
+	gpuLibraries(t)
+	if _, err := driver.Open(); err != nil {
+		t.Skip(driverHelp)
+	}
+	if err := load(library(gpuWheel, gpuRemedy)); err != nil {
+		t.Skip(err) // among other tests; `go test -run OnThisGPU` has the process to itself
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	o, all := Options{Provider: "cuda", Precision: "f32", Batch: 3}, images(t)
+	plain := open(t, "tower.onnx", Projected, o)
+	o.GPU.Graphs = true
+	graphs := open(t, "tower.onnx", Projected, o)
+	for i := range 4 {
+		rows := [][]uint8{all[i%4], all[(i+1)%4], all[(i+2)%4]}
+		if got, want := run(t, graphs, rows), run(t, plain, rows); !bytes.Equal(got.features, want.features) {
+			t.Errorf("batch %d has other features than without graphs", i)
+		}
 	}
 }
 
@@ -96,13 +123,19 @@ func TestGPUOptions(t *testing.T) {
 	if o := cudaOptions(GPU{Device: 2, MemoryMiB: 1024}); o["device_id"] != "2" || o["gpu_mem_limit"] != "1073741824" || o["use_tf32"] != "0" {
 		t.Errorf("cuda: %v", o)
 	}
-	if o := cudaOptions(GPU{}); o["device_id"] != "0" || o["gpu_mem_limit"] != "" {
+	if o := cudaOptions(GPU{}); o["device_id"] != "0" || o["gpu_mem_limit"] != "" || o["enable_cuda_graph"] != "" {
 		t.Errorf("cuda: %v", o)
+	}
+	if o := cudaOptions(GPU{Graphs: true}); o["enable_cuda_graph"] != "1" {
+		t.Errorf("cuda with graphs: %v", o)
 	}
 	cache := filepath.Join(t.TempDir(), "engines")
 	o, err := tensorrtOptions(Options{Precision: "f16", Batch: 64, GPU: GPU{Cache: cache}}, "pixel_values", 224)
 	if err != nil || o["trt_fp16_enable"] != "1" || o["trt_engine_cache_path"] != cache || o["trt_profile_max_shapes"] != "pixel_values:64x3x224x224" || o["trt_profile_min_shapes"] != o["trt_profile_max_shapes"] {
 		t.Errorf("tensorrt: %v, %v", o, err)
+	}
+	if g, err := tensorrtOptions(Options{Precision: "f16", GPU: GPU{Cache: cache, Graphs: true}}, "x", 32); err != nil || g["trt_cuda_graph_enable"] != "1" || o["trt_cuda_graph_enable"] != "" {
+		t.Errorf("tensorrt with graphs: %v, %v", g, err)
 	}
 	if info, err := os.Stat(cache); err != nil || !info.IsDir() {
 		t.Errorf("the folder for engines was not made: %v", err)

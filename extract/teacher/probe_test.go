@@ -36,7 +36,7 @@ func TestAutoSaysWhyNot(t *testing.T) {
 	broken := providers
 	defer func() { providers = broken }()
 	// The child has the real table, so a provider that it does not know is one that does not work.
-	providers = append([]provider{{"imaginary", library(openvinoWheel, libraryRemedy), []string{"f32"}, false, nil}}, providers...)
+	providers = append([]provider{{"imaginary", library(openvinoWheel, libraryRemedy), []string{"f32"}, false, nil, nil}}, providers...)
 	name, log, err := choose(t, Options{Precision: "f32"})
 	if err != nil || name != "openvino" || !strings.Contains(log, "not imaginary: unknown provider") {
 		t.Errorf("chose %q, %v, and logged %s", name, err, log)

@@ -30,14 +30,16 @@ type provider struct {
 	asFile bool
 	// add puts the provider into a session's options; nil for onnxruntime's own kernels.
 	add func(o *ort.SessionOptions, m *Model, opt Options) error
+	// memory opens the card's, for graphs; nil where there are none.
+	memory func(GPU) (memory, error)
 }
 
 // providers are in auto's order: the fastest first.
 var providers = []provider{
-	{"tensorrt", library(gpuWheel, gpuRemedy), []string{"f16", "bf16"}, false, addTensorRT},
-	{"cuda", library(gpuWheel, gpuRemedy), []string{"f32", "f16"}, true, addCUDA},
-	{"openvino", library(openvinoWheel, libraryRemedy), []string{"f32", "bf16"}, false, addOpenVINO},
-	{"cpu", library(openvinoWheel, libraryRemedy), []string{"f32"}, false, nil},
+	{"tensorrt", library(gpuWheel, gpuRemedy), []string{"f16", "bf16"}, false, addTensorRT, cardMemory},
+	{"cuda", library(gpuWheel, gpuRemedy), []string{"f32", "f16"}, true, addCUDA, cardMemory},
+	{"openvino", library(openvinoWheel, libraryRemedy), []string{"f32", "bf16"}, false, addOpenVINO, nil},
+	{"cpu", library(openvinoWheel, libraryRemedy), []string{"f32"}, false, nil, nil},
 }
 
 // Providers lists what --provider takes.

@@ -26,6 +26,7 @@ type Session struct {
 
 	model   *Model
 	session *ort.DynamicAdvancedSession
+	bound   *bound // with CUDA graphs
 	table   [3][256]float32
 
 	halfTable [3][256]uint16 // the same in float16
@@ -45,6 +46,7 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 	if o.Threads <= 0 {
 		o.Threads = runtime.NumCPU()
 	}
+	o.GPU.Graphs = o.GPU.Graphs && p.memory != nil
 	if err := load(p.library); err != nil {
 		return nil, err
 	}
@@ -56,6 +58,16 @@ func (m *Model) Open(f Feature, o Options) (*Session, error) {
 	if err := s.findLayout(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if o.GPU.Graphs {
+		mem, err := p.memory(o.GPU)
+		if err == nil {
+			err = s.bind(mem)
+		}
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("%s on provider %s, with CUDA graphs: %w", m.Path, p.name, err)
+		}
 	}
 	return s, nil
 }
@@ -99,6 +111,10 @@ func (s *Session) compile(p provider) error {
 
 // Close frees the compiled model.
 func (s *Session) Close() {
+	if s.bound != nil {
+		s.bound.close()
+		s.bound = nil
+	}
 	if s.session != nil {
 		s.session.Destroy()
 		s.session = nil
@@ -122,7 +138,17 @@ func (s *Session) findLayout() error {
 // measureOutput runs black images to learn a shape that the graph leaves open. It is a whole batch, so that a provider that compiles
 // for a shape does so once.
 func (s *Session) measureOutput() error {
-	in, pixels, err := s.model.newInput(int64(max(s.Batch, 1)))
+	if s.GPU.Graphs { // this run would be recorded, and its addresses are not those of later ones
+		plain := s.Options
+		plain.GPU.Graphs = false
+		t, err := s.model.Open(s.Feature, plain)
+		if err == nil {
+			s.Tokens, s.Dim = t.Tokens, t.Dim
+			t.Close()
+		}
+		return err
+	}
+	in, pixels, err := s.model.newInput(max(s.Batch, 1))
 	if err != nil {
 		return err
 	}
@@ -173,9 +199,15 @@ func (s *Session) Runtime() string { return "onnxruntime " + ort.GetVersion() }
 // Size is the side of the input image in pixels.
 func (s *Session) Size() int { return s.model.Size }
 
-// Run computes the features of a batch. One call at a time: the provider has all cores already.
+// Run computes the features of a batch. One call at a time: the provider has all cores already. With CUDA graphs all calls should come
+// from one OS thread, since a recording is its thread's.
 func (s *Session) Run(b *Batch) error {
-	run := func() error { return s.session.Run(b.inputs[:], b.outputs[:]) }
+	run := func() error {
+		if s.bound != nil {
+			return s.runBound(b)
+		}
+		return s.session.Run(b.inputs[:], b.outputs[:])
+	}
 	var err error
 	if s.ran {
 		err = run()

@@ -48,6 +48,7 @@ func checks(python, temp string, batch int, quick bool) []check {
 		{"the same step in PyTorch", "torch with CUDA may not be installed", []string{python, "internal/bench/step/peer_gpu.py", "--batch", fmt.Sprint(batch)}},
 		{"the same step in PyTorch, compiled", "torch with CUDA may not be installed", []string{python, "internal/bench/step/peer_gpu.py", "--batch", fmt.Sprint(batch), "--compile"}},
 		extraction,
+		{"CUDA graphs for the teacher: the same features", "", []string{"go", "test", "-count=1", "-run", "OnThisGPU", "-v", "./extract/teacher"}},
 	}
 }
 
