@@ -1,11 +1,13 @@
 """Are the job files in pipelines/slurm and pipelines/kubernetes well formed, and do the programs in bin/ know the flags that they give?
 
-The environment of an Indexed Job is tested by TestPodsOfAnIndexedJob in cmd/mvp-extract, the Slurm array by checks/slurm_array.sh.
+Kubernetes' own schema of the API says whether a field exists and has the right type. The extraction jobs are run by kubernetes_job.py and
+slurm_array.sh.
 """
 import pathlib
 import re
 import subprocess
 
+import kubernetes_validate
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -23,6 +25,8 @@ def check_flags(path, program, used):
 
 for path in sorted(ROOT.glob("pipelines/kubernetes/*.yaml")):
     (job,) = yaml.safe_load_all(path.read_text())
+    for version in "1.29", kubernetes_validate.latest_version():  # before 1.29, backoffLimitPerIndex was off by default
+        kubernetes_validate.validate(job, version, strict=True)
     spec, pod = job["spec"], job["spec"]["template"]["spec"]
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job") and job["metadata"]["name"], path
     assert pod["restartPolicy"] in ("Never", "OnFailure"), path
