@@ -29,7 +29,7 @@ static void head_rows(const heads *h, float *dst, const matrix *m) {
 
 // scores is X [rows, W] = A·B for rows of units and packed columns.
 static void scores(const heads *h, tiles *f, int64_t rows, const float *a, const float *b, float *x) {
-  for (int64_t j = 0; j < h->W; j += PANEL) f(rows, h->Kd, a, h->Kd, b + j * h->Kd, x + j, h->W, 0);
+  for (int64_t j = 0; j < h->W; j += PANEL) f(rows, h->Kd, a, h->Kd, b + j * h->Kd, x + j, h->W, 0, NULL);
 }
 
 // keep_row stores a row of P or dS as its products take it: [N] of type kept, an odd last pair filled up.
@@ -43,7 +43,7 @@ static void combine(const heads *h, tiles *f, int64_t rows, const float *a, int6
     int64_t row, int64_t width, int64_t col) {
   float x[TILE] __attribute__((aligned(64)));
   for (int64_t c = 0; c < h->d; c += PANEL) {
-    f(rows, h->Kn, a, ar, b + c * h->Kn, x, PANEL, 0);
+    f(rows, h->Kn, a, ar, b + c * h->Kn, x, PANEL, 0, NULL);
     for (int64_t r = 0; r < rows; r++) {
       float s = scale[per_row ? r : 0], *y = x + r * PANEL;
       for (int64_t i = 0; i < PANEL; i++) y[i] *= s;

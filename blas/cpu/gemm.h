@@ -93,12 +93,32 @@ static inline __attribute__((always_inline)) void finish(const gemm_job *g, floa
   }
 }
 
-// gemm_tile adds a part of k to the tile x of A's panel ia and B's panel ib, and finishes it after the last part.
+// rows_ahead is the tile's part of a tensor of type t of C's shape.
+static inline ahead rows_ahead(const gemm_job *g, const void *tensor, int64_t i, int64_t j, int t) {
+  int64_t size = size_of(t);
+  return (ahead){(const char *)tensor + (i * g->n + j) * size, g->n * size, ceiling(PANEL * size, LINE)};
+}
+
+// share is one tile's share of a panel that the next n tiles have to ask for.
+static inline ahead share(const float *panel, int64_t numbers, int64_t tile, int64_t n) {
+  int64_t bytes = numbers * 4 / n, lines = bytes / (LINE * TILE_ROWS) + 1;
+  return (ahead){(const char *)panel + bytes * tile, lines * LINE, lines};
+}
+
+// gemm_tile adds a part of k to the tile x of A's panel ia and B's panel ib, and finishes it after the last part. Meanwhile it asks for
+// what that will touch, and for next.
 static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t depth, int64_t part, float *x, int64_t ia, const float *a,
-    int64_t ar, int64_t ib, const float *b) {
+    int64_t ar, int64_t ib, const float *b, ahead next) {
   int64_t i = ia * TILE_ROWS, j = ib * PANEL, rows = least(g->m - i, TILE_ROWS);
-  f(rows, depth, a, ar, b, x, PANEL, part > 0);
-  if (part + 1 < w->parts) return;
+  int last = part + 1 == w->parts;
+  ahead soon[AHEADS] = {next};
+  if (last) {
+    soon[1] = rows_ahead(g, g->c, i, j, g->type_c);
+    if (g->epilogue == 2 || g->epilogue == 3) soon[2] = rows_ahead(g, g->aux, i, j, g->type);
+    if (g->epilogue == 4) soon[2] = rows_ahead(g, g->residual, i, j, F32);
+  }
+  f(rows, depth, a, ar, b, x, PANEL, part > 0, soon);
+  if (!last) return;
   if (g->n - j >= PANEL) finish(g, x, i, rows, j, PANEL);
   else finish(g, x, i, rows, j, g->n - j);
 }
@@ -118,11 +138,11 @@ static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared
           float *x = w->parts > 1 ? waiting + ((i - a0) * n + j) * TILE : one;
           if (w->direct) {
             const float *a = (const float *)g->a.data + i * TILE_ROWS * ld + k0;
-            gemm_tile(g, w, f, depth, q, x, i, a, ld, lo + j, own + j * PANEL * depth);
+            gemm_tile(g, w, f, depth, q, x, i, a, ld, lo + j, own + j * PANEL * depth, (ahead){});
           } else {
             const float *a = shared + w->panels_a * TILE_ROWS * k0 + i * TILE_ROWS * depth;
-            if (i + 1 < a1) fetch(a + TILE_ROWS * depth * (n + j) / n, TILE_ROWS * depth * 4 / n);
-            gemm_tile(g, w, f, depth, q, x, i, a, 0, lo + j, own + j * PANEL * depth);
+            ahead next = i + 1 < a1 ? share(a + TILE_ROWS * depth, TILE_ROWS * depth, j, n) : (ahead){};
+            gemm_tile(g, w, f, depth, q, x, i, a, 0, lo + j, own + j * PANEL * depth, next);
           }
         }
     }
@@ -143,8 +163,8 @@ static void gemm_columns(const gemm_job *g, const gemm_plan *w, const float *sha
         for (int64_t i = 0; i < n; i++) {
           const float *b = shared + w->panels_b * PANEL * k0 + j * PANEL * depth;
           float *x = w->parts > 1 ? waiting + ((j - b0) * n + i) * TILE : one;
-          if (j + 1 < b1) fetch(b + PANEL * depth * (n + i) / n, PANEL * depth * 4 / n);
-          gemm_tile(g, w, f, depth, q, x, lo + i, own + i * TILE_ROWS * depth, depth, j, b);
+          ahead next = j + 1 < b1 ? share(b + PANEL * depth, PANEL * depth, i, n) : (ahead){};
+          gemm_tile(g, w, f, depth, q, x, lo + i, own + i * TILE_ROWS * depth, depth, j, b, next);
         }
     }
 }

@@ -13,11 +13,21 @@ static inline __attribute__((always_inline)) vec multiply_add(vec sum, const flo
   return sum + *x * b;
 }
 
+// ahead is what a tile asks for while it is multiplied, so that memory's answers come in between and not in one burst: TILE_ROWS times
+// a run of cache lines, a step apart.
+typedef struct { const char *at; int64_t step; int lines; } ahead;
+enum { AHEADS = 3, LINE = 64 };
+
+static inline void ask(const ahead *s, int64_t time) {
+  for (int i = 0; i < AHEADS; i++)
+    for (int l = 0; l < s[i].lines; l++) __builtin_prefetch(s[i].at + time * s[i].step + l * LINE, 0, 2);
+}
+
 // multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut. Its loads of A
-// cost one address register for three rows.
+// cost one address register for three rows. soon is AHEADS runs, or nothing.
 static inline __attribute__((always_inline)) void multiply(const int rows, const int packed, const int pairs, int64_t K, const float *a,
-    int64_t ar, const float *b, float *c, int64_t ldc, int more) {
-  enum { UNROLL = 4, AHEAD = 512 / PANEL * PANEL };
+    int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon) {
+  enum { UNROLL = 4, B_AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
   if (more) {
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
@@ -30,8 +40,8 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 #define STEP(u)                                                                                                    \
   {                                                                                                                \
     vec b0 = *(const vec *)(b + (u) * PANEL), b1 = *(const vec *)(b + (u) * PANEL + LANES);                            \
-    __builtin_prefetch(b + (u) * PANEL + AHEAD);                                                                       \
-    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + AHEAD);                                              \
+    __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                                                                       \
+    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                              \
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
       const float *x = packed ? a + (u) * TILE_ROWS + r : q[r / 3] + (r % 3) * ar + (u);                               \
       sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \
@@ -43,10 +53,13 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
     b += (u) * PANEL, a += (u) * TILE_ROWS;                                                                            \
     _Pragma("GCC unroll 16") for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] += u;                                  \
   }
-  int64_t p = 0;
-  for (; p + UNROLL <= K; p += UNROLL) {
-    _Pragma("GCC unroll 4") for (int u = 0; u < UNROLL; u++) STEP(u)
-    ADVANCE(UNROLL)
+  int64_t p = 0, times = soon ? TILE_ROWS : 1;
+  for (int64_t time = 0; time < times; time++) {
+    for (int64_t end = soon ? K * (time + 1) / TILE_ROWS : K; p + UNROLL <= end; p += UNROLL) {
+      _Pragma("GCC unroll 4") for (int u = 0; u < UNROLL; u++) STEP(u)
+      ADVANCE(UNROLL)
+    }
+    if (soon) ask(soon, time);
   }
   for (; p < K; p++) {
     STEP(0)
@@ -62,15 +75,16 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 }
 
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
-#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, more); break;
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, more, soon); break;
 #define TILES(name, layout_, kind)                                                                                         \
-  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more) { \
+  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, \
+      const ahead *soon) {                                                                                               \
     enum { layout = layout_, pairs_ = kind };                                                                              \
     switch (rows) {                                                                                                        \
       ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)    \
     }                                                                                                                      \
   }
-typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more);
+typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon);
 TILES(tiles_rows, 0, 0)
 TILES(tiles_packed, 1, 0)
 #ifdef PAIRS
