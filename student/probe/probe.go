@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"mvptargets/blas"
@@ -45,6 +46,16 @@ func Run(ctx context.Context, dev blas.Device, j Job) (*Result, error) {
 	if len(held) == 0 {
 		return nil, fmt.Errorf("%s has no class with two images: nothing can be held out to choose by", j.Train.Path)
 	}
+	free, err := freeMemory()
+	if err != nil {
+		return nil, err
+	}
+	needs := size{len(j.Train.Items), len(j.Test.Items), 2 * j.Checkpoint.Recipe.Model.Width, len(j.Train.Classes), len(j.Layers)}
+	parallel, err := needs.fit(free, runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, err
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(free))) // or the heap grows to twice what it holds
 	train, test, err := j.extract(ctx, dev)
 	if err != nil {
 		return nil, err
@@ -55,12 +66,12 @@ func Run(ctx context.Context, dev blas.Device, j Job) (*Result, error) {
 	bar := progress.New(j.Log, j.Terminal, "classify", int64(len(j.Layers)*len(Strengths)))
 	defer bar.Done()
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	slots := make(chan struct{}, parallel)
 	for i := range j.Layers {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			p := problem{dim: 2 * j.Checkpoint.Recipe.Model.Width, classes: len(j.Train.Classes), train: train[i], test: test[i],
+			p := problem{dim: needs.dim, classes: len(j.Train.Classes), train: train[i], test: test[i],
 				y: j.Train.labels(), yTest: relabel(j.Test, j.Train.Classes)}
 			r.Layers[i], errs[i] = p.solve(ctx, fit, held, func() { bar.Add(1) })
 			r.Layers[i].Layer = LayerName(j.Layers[i], j.Checkpoint.Recipe.Model.Depth)

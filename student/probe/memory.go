@@ -1,0 +1,72 @@
+package probe
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// size is what decides how much memory a probe takes.
+type size struct{ train, test, dim, classes, layers int }
+
+// features is the size in bytes of both sets' features at all layers, in float32, which are held from the encoder's end on.
+func (s size) features() int { return 4 * s.layers * (s.train + s.test) * s.dim }
+
+// classifier is what training and testing one layer takes besides: the training features standardized and rotated and the test features
+// standardized, logits, and the covariance with its eigenvectors, in float64.
+func (s size) classifier() int {
+	return 8 * ((2*s.train+s.test)*s.dim + (s.train+s.test)*s.classes + 4*s.dim*s.dim)
+}
+
+// fit says how many classifiers can be trained at a time within free bytes, at most cores. A probe that does not fit with one is refused,
+// before anything is computed.
+func (s size) fit(free, cores int) (int, error) {
+	if n := (free - s.features()) / s.classifier(); n >= 1 {
+		return min(n, cores), nil
+	}
+	one := s
+	one.layers = 1
+	const gb = 1e9
+	message := fmt.Sprintf("a probe of %d layers with %d and %d images takes %.1f GB of memory, of which %.1f GB are free", s.layers, s.train, s.test,
+		float64(s.features()+s.classifier())/gb, float64(free)/gb)
+	if layers := (free - s.classifier()) / one.features(); layers >= 1 {
+		return 0, fmt.Errorf("%s: give at most %d at a time with --layers", message, layers)
+	}
+	share := float64(free) / float64(one.features()+one.classifier())
+	return 0, fmt.Errorf("%s: one layer takes %.1f GB, so take one with --layers and less than %.0f %% of the images", message,
+		float64(one.features()+one.classifier())/gb, math.Ceil(100*share))
+}
+
+// freeMemory is what this process may still take, in bytes: what the kernel calls available, or what the process's control group leaves,
+// if that is less.
+func freeMemory() (int, error) {
+	const file = "/proc/meminfo"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "MemAvailable:")
+	var free int
+	if _, err := fmt.Sscanf(rest, "%d kB", &free); err != nil {
+		return 0, fmt.Errorf("%s says nothing of MemAvailable", file)
+	}
+	free *= 1024
+	group, _ := os.ReadFile("/proc/self/cgroup")
+	_, path, _ := strings.Cut(strings.TrimSpace(string(group)), "::")
+	for dir := filepath.Join("/sys/fs/cgroup", path); strings.HasPrefix(dir, "/sys/fs/cgroup"); dir = filepath.Dir(dir) {
+		if limit, used := number(dir, "memory.max"), number(dir, "memory.current"); limit > 0 {
+			free = min(free, max(limit-used, 0))
+		}
+	}
+	return free, nil
+}
+
+// number reads a control group's file that holds one; 0 where it holds none, or is not there.
+func number(dir, file string) int {
+	text, _ := os.ReadFile(filepath.Join(dir, file))
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return n
+}
