@@ -69,13 +69,12 @@ type objective struct {
 	grad   []float64
 }
 
-func (t *Trainer) objective(c float64) *objective {
+// objective scales by the curvature given, that of the softmax's logarithm in the logits.
+func (t *Trainer) objective(c, curvature float64) *objective {
 	n, d, k := t.x.Rows, t.dim, t.classes
 	o := &objective{Trainer: t, c: c, scale: make([]float64, d), grad: make([]float64, k*(d+1)),
 		w:      blas64.General{Rows: k, Cols: d, Stride: d, Data: make([]float64, k*d)},
 		logits: blas64.General{Rows: n, Cols: k, Stride: k, Data: make([]float64, n*k)}}
-	share := 1 / float64(k)
-	curvature := share * (1 - share) // of the softmax's logarithm where all classes are alike
 	for j, v := range t.values {
 		o.scale[j] = 1 / math.Sqrt(curvature*max(v, 0)+1/(c*float64(n)))
 	}
@@ -129,14 +128,46 @@ const (
 	maxIterations = 2000
 )
 
-// Fit trains by L-BFGS. c is the inverse strength of the L2 penalty, as scikit-learn's C.
-func (t *Trainer) Fit(c float64) (*Logistic, error) {
-	o := t.objective(c)
+// start gives from in the trainer's basis, [C, d] and biases, and the mean curvature of the softmax's logarithm there. Where from is nil all
+// is zero, and all classes are alike.
+func (t *Trainer) start(from *Logistic) (w []float64, curvature float64) {
+	w = make([]float64, t.classes*(t.dim+1))
+	if from == nil {
+		share := 1 / float64(t.classes)
+		return w, share * (1 - share)
+	}
+	end := t.classes * t.dim
+	rotated := blas64.General{Rows: t.classes, Cols: t.dim, Stride: t.dim, Data: w[:end]}
+	blas64.Gemm(blas.NoTrans, blas.NoTrans, 1, blas64.General{Rows: t.classes, Cols: t.dim, Stride: t.dim, Data: from.Weight[:end]}, t.vectors.RawMatrix(), 0, rotated)
+	copy(w[end:], from.Weight[end:])
+	z := blas64.General{Rows: t.x.Rows, Cols: t.classes, Stride: t.classes, Data: make([]float64, t.x.Rows*t.classes)}
+	blas64.Gemm(blas.NoTrans, blas.Trans, 1, t.x, rotated, 0, z)
+	for i := range t.x.Rows {
+		row := z.Data[i*t.classes : (i+1)*t.classes]
+		floats.Add(row, w[end:])
+		sum := floats.LogSumExp(row)
+		for _, v := range row {
+			p := math.Exp(v - sum)
+			curvature += p * (1 - p)
+		}
+	}
+	return w, curvature / float64(len(z.Data))
+}
+
+// Fit trains by L-BFGS. c is the inverse strength of the L2 penalty, as scikit-learn's C. It begins with from, nil for zero: the optimum
+// of a stronger penalty is near, and shows how steep the objective is where it ends.
+func (t *Trainer) Fit(c float64, from *Logistic) (*Logistic, error) {
+	u, curvature := t.start(from)
+	o := t.objective(c, curvature)
+	for i := range u[:t.classes*t.dim] {
+		u[i] /= o.scale[i%t.dim]
+	}
+	floats.Scale(1/o.biasScale, u[t.classes*t.dim:])
 	problem := optimize.Problem{
 		Func: func(u []float64) float64 { o.eval(u); return o.value },
 		Grad: func(grad, u []float64) { o.eval(u); copy(grad, o.grad) },
 	}
-	result, err := optimize.Minimize(problem, make([]float64, t.classes*(t.dim+1)), &optimize.Settings{GradientThreshold: gradTolerance,
+	result, err := optimize.Minimize(problem, u, &optimize.Settings{GradientThreshold: gradTolerance,
 		MajorIterations: maxIterations, Converger: optimize.NeverTerminate{}}, &optimize.LBFGS{Store: 10})
 	if result == nil {
 		return nil, fmt.Errorf("logistic regression: %w", err)

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"mvptargets/blas"
@@ -16,8 +18,11 @@ import (
 	"mvptargets/student"
 )
 
-// Strengths are the values of C that are tried, from strong regularization to weak.
+// Strengths are the values of C that are always tried, from strong regularization to weak. Where the first or last of them is the best, C
+// goes on beyond it in steps of ten, until one is worse or weakest or strongest is reached.
 var Strengths = []float64{1e-4, 1e-3, 1e-2, 1e-1, 1, 10}
+
+const strongest, weakest = 1e-8, 1e6
 
 // heldOutShare is the part of each class's training images that layer and C are chosen on.
 const heldOutShare = 0.2
@@ -151,41 +156,71 @@ type problem struct {
 	y, yTest     []int32
 }
 
-// solve tries every C on the held-out rows, refits the best (the strongest of equals) on all training rows, and tests it.
+// solve tries every C on the held-out rows, refits the best (the strongest of equals) on all training rows, and tests it. each is called
+// for each of Strengths.
 func (p problem) solve(ctx context.Context, fit, held []int, each func()) (Layer, error) {
-	var l Layer
-	s := FitStandardizer(p.train, p.dim, fit)
-	trainer, err := NewTrainer(s.Apply(p.train, fit), pick(p.y, fit), p.dim, p.classes)
+	l, model, err := p.chooseC(ctx, fit, held, each)
 	if err != nil {
 		return l, err
 	}
-	xHeld, yHeld := s.Apply(p.train, held), pick(p.y, held)
-	for _, c := range Strengths {
-		if err := ctx.Err(); err != nil {
-			return l, err
-		}
-		model, err := trainer.Fit(c)
-		if err != nil {
-			return l, err
-		}
-		a := accuracy(model.Predict(xHeld), yHeld)
-		l.Tried = append(l.Tried, Tried{c, a})
-		if len(l.Tried) == 1 || a.Accuracy > l.HeldOut.Accuracy {
-			l.C, l.HeldOut = c, a
-		}
-		each()
-	}
 	all := every(len(p.y))
-	s = FitStandardizer(p.train, p.dim, all)
-	if trainer, err = NewTrainer(s.Apply(p.train, all), p.y, p.dim, p.classes); err != nil {
+	s := FitStandardizer(p.train, p.dim, all)
+	trainer, err := NewTrainer(s.Apply(p.train, all), p.y, p.dim, p.classes)
+	if err != nil {
 		return l, err
 	}
-	model, err := trainer.Fit(l.C)
+	model, err = trainer.Fit(l.C, model)
 	if err != nil {
 		return l, err
 	}
 	l.Test = accuracy(model.Predict(s.Apply(p.test, every(len(p.yTest)))), p.yTest)
 	return l, nil
+}
+
+// chooseC trains on the rows of fit with each C, compares on those of held, and gives the best model too.
+func (p problem) chooseC(ctx context.Context, fit, held []int, each func()) (l Layer, best *Logistic, err error) {
+	s := FitStandardizer(p.train, p.dim, fit)
+	trainer, err := NewTrainer(s.Apply(p.train, fit), pick(p.y, fit), p.dim, p.classes)
+	if err != nil {
+		return l, nil, err
+	}
+	xHeld, yHeld := s.Apply(p.train, held), pick(p.y, held)
+	var last *Logistic
+	try := func(c float64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if last, err = trainer.Fit(c, last); err != nil {
+			return err
+		}
+		tried := Tried{c, accuracy(last.Predict(xHeld), yHeld)}
+		if d := tried.HeldOut.Accuracy - l.HeldOut.Accuracy; best == nil || d > 0 || d == 0 && c < l.C {
+			l.C, l.HeldOut, best = c, tried.HeldOut, last
+		}
+		l.Tried = append(l.Tried, tried)
+		return nil
+	}
+	for _, c := range Strengths {
+		if err := try(c); err != nil {
+			return l, nil, err
+		}
+		each()
+	}
+	for c := Strengths[len(Strengths)-1]; l.C == c && c < weakest; {
+		c *= 10
+		if err := try(c); err != nil {
+			return l, nil, err
+		}
+	}
+	last = nil
+	for c := Strengths[0]; l.C == c && c > strongest; {
+		c /= 10
+		if err := try(c); err != nil {
+			return l, nil, err
+		}
+	}
+	slices.SortFunc(l.Tried, func(a, b Tried) int { return cmp.Compare(a.C, b.C) })
+	return l, best, nil
 }
 
 func pick(y []int32, rows []int) []int32 {

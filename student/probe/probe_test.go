@@ -92,6 +92,12 @@ func TestRun(t *testing.T) {
 	if r.NTrain != 33 || r.NHeldOut != 6 || r.NTest != 9 || len(r.Layers) != 3 || r.Layers[2].Layer != "norm" || r.ModelSeed != 3 {
 		t.Errorf("result %+v", r)
 	}
+	for _, l := range r.Layers {
+		first, last := l.Tried[0].C, l.Tried[len(l.Tried)-1].C
+		if !(first < l.C || l.C <= strongest) || !(l.C < last || l.C >= weakest) || len(l.Tried) < len(Strengths) {
+			t.Errorf("layer %s: C %g is at the end of those tried, %v", l.Layer, l.C, l.Tried)
+		}
+	}
 	if got := r.Best().Test.Accuracy; got != 1 {
 		t.Errorf("%.2f of the colours recognized", got)
 	}

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 TRAIN = 1200
-STRENGTHS = [1e-4, 1e-2, 1.]
+STRENGTHS = [1e-4, 1e-2, 1., 1e3]
 
 
 def main():
