@@ -25,10 +25,11 @@ type Plan struct {
 	Sample   int64
 }
 
-// EncodedSize is what a view takes on disk in one encoding, files of all kinds, as found on the sample.
+// EncodedSize is what a view takes on disk in one encoding, files of all kinds, and what the encoding leaves of it, as found on the sample.
 type EncodedSize struct {
 	Encoding string
 	PerView  float64 // bytes
+	Cosine   float64 // as Summary's
 }
 
 // The sample is as long as it takes to fill planSeconds at the rate of its first batches, but its features take no more than
@@ -99,7 +100,7 @@ func (r *run) measure(ctx context.Context, p *Plan, m shards.Manifest, tasks []t
 		return fmt.Errorf("not one of the %d images of the sample could be used; the first ones begin with %s", s.Rejected, tasks[0].key)
 	}
 	p.Rate, p.Sample = float64(s.Views)/s.Seconds, s.Views
-	p.Sizes = []EncodedSize{{m.Producer.Encoding, s.RowBytes}}
+	p.Sizes = []EncodedSize{{m.Producer.Encoding, s.RowBytes, s.Cosine}}
 	for _, encoding := range shards.Encodings() {
 		if encoding == m.Producer.Encoding {
 			continue
@@ -109,7 +110,7 @@ func (r *run) measure(ctx context.Context, p *Plan, m shards.Manifest, tasks []t
 		if s, err = r.trial(ctx, other, firstViews(tasks, min(s.Views, planViews))); err != nil {
 			return err
 		}
-		p.Sizes = append(p.Sizes, EncodedSize{encoding, s.RowBytes})
+		p.Sizes = append(p.Sizes, EncodedSize{encoding, s.RowBytes, s.Cosine})
 	}
 	return nil
 }
@@ -158,7 +159,11 @@ func (p Plan) String() string {
 	}
 	line("bytes", "%s as %d per view, uncompressed", byteCount(float64(p.RowBytes*p.Views)), p.RowBytes)
 	for _, s := range p.Sizes {
-		line("store, "+s.Encoding, "%s as %.0f per view", byteCount(s.PerView*float64(p.Views)), s.PerView)
+		left := ""
+		if s.Cosine < 1 {
+			left = fmt.Sprintf("; least cosine of a patch to the teacher's %.6f", s.Cosine)
+		}
+		line("store, "+s.Encoding, "%s as %.0f per view%s", byteCount(s.PerView*float64(p.Views)), s.PerView, left)
 	}
 	line("rate", "%.4g views/s, measured on %d", p.Rate, p.Sample)
 	line("time", "%s with this worker", hours(float64(p.Views)/p.Rate))
