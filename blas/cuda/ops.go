@@ -3,11 +3,7 @@ package cuda
 // #include "api.h"
 import "C"
 
-import (
-	"fmt"
-
-	"mvptargets/blas"
-)
+import "mvptargets/blas"
 
 // only panics on types that this device does not have; float64 belongs to ref.
 func only(name string, ts ...blas.Tensor) {
@@ -172,87 +168,4 @@ func (d *Device) RelPosBiasBackward(r blas.RelPosBiasBackward) {
 	only(r.Name(), r.DBias)
 	d.kernel(r, "relpos_bias_backward", shape{grid: [3]int{r.DTable.Rows(), ceil(r.DBias.Dim(0), 8)}, block: threads, shared: sums},
 		r.DTable, r.DBias, r.Index, r.DBias.Dim(0), r.Index.Len())
-}
-
-// Attention implements blas.Device.
-func (d *Device) Attention(a blas.Attention) {
-	a.Check()
-	only(a.Name(), a.QKV)
-	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
-	args := []any{a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale())}
-	tile := tileWidth(a.QKV.DType(), width)
-	if tile == 0 {
-		d.kernel(a, typed("attention_plain", a.QKV), shape{grid: [3]int{ceil(n, 4), a.Heads, samples}, block: 128, shared: 4 * 4 * n}, args...)
-		return
-	}
-	d.kernel(a, fmt.Sprint("attention_", tile), shape{grid: [3]int{ceil(n, 64), a.Heads, samples}, block: 128, shared: 3 * tileBytes(tile)}, args...)
-}
-
-// tileWidth is the width to which a head is padded in shared memory for the tensor cores; 0 where it is float32 or too wide for them.
-func tileWidth(t blas.DType, width int) int {
-	for _, w := range []int{16, 32, 64, 128} {
-		if width <= w && t == blas.BF16 {
-			return w
-		}
-	}
-	return 0
-}
-
-// tileBytes is a tile of 64 rows with its padding (tile.cuh).
-func tileBytes(tile int) int { return 64 * (tile + 8) * 2 }
-
-// AttentionBackward implements blas.Device.
-func (d *Device) AttentionBackward(a blas.AttentionBackward) {
-	a.Check()
-	only(a.Name(), a.QKV)
-	d.op(a.Name(), func() error {
-		if tile := tileWidth(a.QKV.DType(), a.Out.Cols()/a.Heads); tile > 0 {
-			return d.attentionBackward(a, tile)
-		}
-		return d.attentionBackwardPlain(a)
-	})
-}
-
-func (d *Device) attentionBackwardPlain(a blas.AttentionBackward) error {
-	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
-	s := shape{grid: [3]int{ceil(n, 4), a.Heads}, block: 128, shared: 2 * 4 * 4 * n}
-	if err := d.launch(typed("attention_plain_backward_q", a.QKV), s, a.DQKV, a.DBias, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, samples, n, a.Heads, width, float32(a.Scale())); err != nil {
-		return err
-	}
-	s.grid[2] = samples
-	return d.launch(typed("attention_plain_backward_kv", a.QKV), s, a.DQKV, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale()))
-}
-
-// attentionBackward computes dq with delta and the bias's gradient, then dk and dv. The samples are dealt to as many groups as fill the
-// GPU; each group sums its own part of the bias's gradient.
-func (d *Device) attentionBackward(a blas.AttentionBackward, tile int) error {
-	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
-	tiles, scale := ceil(n, 64), float32(a.Scale())
-	delta, err := d.scratch("attention's delta", 4*a.LSE.Len())
-	if err != nil {
-		return err
-	}
-	s := shape{grid: [3]int{tiles, a.Heads, samples}, block: 128, shared: 4 * tileBytes(tile)}
-	var partial C.CUdeviceptr
-	inShared := 0
-	if a.DBias.Ok() {
-		s.grid[2] = min(samples, ceil(2*d.gpu.Processors, tiles*a.Heads))
-		if partial, err = d.scratch("attention's bias gradient", 4*s.grid[2]*a.DBias.Len()); err != nil {
-			return err
-		}
-		if with := s.shared + 4*64*n; with <= d.gpu.sharedMemory {
-			s.shared, inShared = with, 1
-		}
-	}
-	if err := d.launch(fmt.Sprint("attention_backward_q_", tile), s, a.DQKV, partial, delta, a.DOut, a.Out, a.LSE, a.QKV, a.Bias,
-		samples, n, a.Heads, width, scale, inShared); err != nil {
-		return err
-	}
-	if a.DBias.Ok() {
-		if err := d.addRows(a.DBias, blas.Tensor{}, partial, s.grid[2], a.DBias.Len(), 0); err != nil {
-			return err
-		}
-	}
-	s = shape{grid: [3]int{tiles, a.Heads, samples}, block: 128, shared: 4*tileBytes(tile) + 2*4*64}
-	return d.launch(fmt.Sprint("attention_backward_kv_", tile), s, a.DQKV, a.DOut, a.LSE, delta, a.QKV, a.Bias, n, a.Heads, width, scale)
 }

@@ -45,6 +45,9 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 	if (bias) bias += (long long)h * n * n;
 	load_tile<D>(tq, q, row, blockIdx.x * TILE, n, d);
 	float sum[D / 8][4] = {}, top[2] = {minus_infinity(), minus_infinity()}, total[2] = {};
+	unsigned queries[D / 16][4];
+	__syncthreads();
+	operands_a<D>(queries, tq, strip);
 	for (int j0 = 0; j0 < n; j0 += TILE) {
 		__syncthreads();
 		load_tile<D>(tk, q + width, row, j0, n, d);
@@ -54,7 +57,7 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 		for (int j = 0; j < TILE && j0 + j < n; j += STRIP) {
 			float s[2][4];
 			unsigned p[4];
-			times_transposed<D>(s, tq, strip, tk, j);
+			times_transposed<D>(s, queries, tk, j);
 			score(s, bias, i0, j0 + j, n, scale);
 #pragma unroll
 			for (int half = 0; half < 2; half++) {

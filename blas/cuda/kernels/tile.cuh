@@ -35,19 +35,19 @@ template <int D> __device__ __forceinline__ void load_tile(bf16 *tile, const bf1
 
 // operand_a is rows r0 to r0+15, columns c0 to c0+15 as mma's left operand.
 template <int D> __device__ __forceinline__ void operand_a(unsigned a[4], const bf16 *tile, int r0, int c0) {
-	load_matrices(a, tile + (r0 + lane() % 16) * ROW<D> + c0 + lane() / 16 * 8);
+	load_matrices(a, place_of(tile + (r0 + lane() % 16) * ROW<D> + c0 + lane() / 16 * 8));
 }
 
 // operand_bt is the transpose of rows r0 to r0+15, columns c0 to c0+15 as two right operands: b[0], b[1] for the first 8 rows, b[2],
 // b[3] for the others. The product a·tileᵀ.
 template <int D> __device__ __forceinline__ void operand_bt(unsigned b[4], const bf16 *tile, int r0, int c0) {
-	load_matrices(b, tile + (r0 + lane() / 16 * 8 + lane() % 8) * ROW<D> + c0 + lane() / 8 % 2 * 8);
+	load_matrices(b, place_of(tile + (r0 + lane() / 16 * 8 + lane() % 8) * ROW<D> + c0 + lane() / 8 % 2 * 8));
 }
 
 // operand_b is rows r0 to r0+15, columns c0 to c0+15 as two right operands: b[0], b[1] for the first 8 columns, b[2], b[3] for the
 // others. The product a·tile.
 template <int D> __device__ __forceinline__ void operand_b(unsigned b[4], const bf16 *tile, int r0, int c0) {
-	load_matrices_transposed(b, tile + (r0 + lane() % 16) * ROW<D> + c0 + lane() / 16 * 8);
+	load_matrices_transposed(b, place_of(tile + (r0 + lane() % 16) * ROW<D> + c0 + lane() / 16 * 8));
 }
 
 // times_transposed is c = rows ra to ra+15 of x times rows rb to rb+15 of y, transposed: [16, 16] as two mma results side by side.
@@ -61,6 +61,23 @@ template <int D> __device__ __forceinline__ void times_transposed(float c[2][4],
 		operand_bt<D>(b, y, rb, k);
 		multiply_add(c[0], a, b[0], b[1]);
 		multiply_add(c[1], a, b[2], b[3]);
+	}
+}
+
+// operands_a is operand_a of all columns, and the second times_transposed takes them in place of x: read once, not for every tile of y.
+template <int D> __device__ __forceinline__ void operands_a(unsigned a[D / 16][4], const bf16 *tile, int r0) {
+#pragma unroll
+	for (int k = 0; k < D; k += 16) operand_a<D>(a[k / 16], tile, r0, k);
+}
+template <int D> __device__ __forceinline__ void times_transposed(float c[2][4], const unsigned a[D / 16][4], const bf16 *y, int rb) {
+#pragma unroll
+	for (int k = 0; k < 4; k++) c[0][k] = c[1][k] = 0;
+#pragma unroll
+	for (int k = 0; k < D; k += 16) {
+		unsigned b[4];
+		operand_bt<D>(b, y, rb, k);
+		multiply_add(c[0], a[k / 16], b[0], b[1]);
+		multiply_add(c[1], a[k / 16], b[2], b[3]);
 	}
 }
 

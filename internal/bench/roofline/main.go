@@ -14,23 +14,25 @@ import (
 	"mvptargets/student"
 )
 
-// card is a GPU's data sheet: dense bf16 on tensor cores, float32 outside them, memory bandwidth and size.
+// card is a GPU's data sheet: dense bf16 on tensor cores, float32 outside them, memory bandwidth and size. Shared memory gives 128 bytes a clock
+// and multiprocessor, at the clock that belongs to the tensor cores' figure.
 type card struct {
-	name                      string
-	tensor, vector, bandwidth float64 // FLOP/s, FLOP/s, bytes/s
-	memory                    float64 // bytes
+	name                              string
+	tensor, vector, bandwidth, shared float64 // FLOP/s, FLOP/s, bytes/s, bytes/s
+	memory                            float64 // bytes
+	block                             int     // bytes of shared memory that a block can have
 }
 
 var cards = map[string]card{
-	"h100": {"H100 SXM", 989.4e12, 66.9e12, 3.35e12, 80e9},
-	"a100": {"A100 SXM 80 GB", 312e12, 19.5e12, 2.039e12, 80e9},
+	"h100": {"H100 SXM", 989.4e12, 66.9e12, 3.35e12, 128 * 132 * 1.83e9, 80e9, 227 << 10},
+	"a100": {"A100 SXM 80 GB", 312e12, 19.5e12, 2.039e12, 128 * 108 * 1.41e9, 80e9, 163 << 10},
 }
 
 // What is assumed to be reached of the limits: figures that cuBLAS and kernels of this kind are known for on these cards, not ours.
 const (
 	productShare   = 0.75   // of the tensor cores' peak, large products by cuBLASLt
 	attentionShare = 0.35   // of that peak, attention with mma.sync
-	memoryShare    = 0.85   // of memory bandwidth
+	memoryShare    = 0.85   // of the bandwidth of memory and of shared memory
 	launchSeconds  = 1.5e-6 // between two kernels of a graph
 )
 
@@ -47,18 +49,19 @@ func run(_ context.Context, args []string) error {
 	if *batch < 1 {
 		return cli.Usagef("--batch must be positive")
 	}
-	b := newBook()
+	b := newBook(cards[*name])
 	step(b, *batch, *droppath)
-	_, err := fmt.Print(table(cards[*name], b, *batch))
+	_, err := fmt.Print(table(b, *batch))
 	return err
 }
 
-// table is the whole text for one card.
-func table(c card, b *book, batch int) string {
+// table is the whole text for the book's card.
+func table(b *book, batch int) string {
 	var w strings.Builder
+	c := b.card
 	fmt.Fprintf(&w, "ViT-B/16 at 224, batch %d, bf16, loss on 75 patches, on an %s: computed from its data sheet, not measured.\n\n", batch, c.name)
-	times(&w, c, b, batch)
-	memory(&w, c, b)
+	times(&w, b, batch)
+	memory(&w, b)
 	return w.String()
 }
 
@@ -74,14 +77,6 @@ func step(b *book, batch int, dropPath bool) {
 	m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1e-3, 0.05)
 }
 
-// executed is what the kernels do beyond an operation's own count: attention's backward takes seven products where five are counted.
-func executed(r *row) float64 {
-	if r.name == "attention backward" {
-		return r.flops * 7 / 5
-	}
-	return r.flops
-}
-
 func onTensorCores(name string) bool {
 	return strings.HasPrefix(name, "gemm") || strings.HasPrefix(name, "attention")
 }
@@ -95,16 +90,21 @@ func limit(c card, r *row) (bound string, least, expected float64) {
 			share = attentionShare
 		}
 	}
-	compute, move := executed(r)/peak, r.bytes/c.bandwidth
-	least = max(compute, move)
-	expected = max(compute/share, move/memoryShare) + launchSeconds*float64(r.calls)
-	if compute > move {
-		return "compute", least, expected
+	bound, least, expected = "compute", r.executed/peak, r.executed/peak/share
+	for _, m := range []struct {
+		name       string
+		bytes, per float64
+	}{{"memory", r.bytes, c.bandwidth}, {"shared memory", r.shared, c.shared}} {
+		if t := m.bytes / m.per; t > least {
+			bound, least = m.name, t
+		}
+		expected = max(expected, m.bytes/m.per/memoryShare)
 	}
-	return "memory", least, expected
+	return bound, least, expected + launchSeconds*float64(r.calls)
 }
 
-func times(w io.Writer, c card, b *book, batch int) {
+func times(w io.Writer, b *book, batch int) {
+	c := b.card
 	var rows []*row
 	for _, r := range b.rows {
 		rows = append(rows, r)
@@ -142,7 +142,7 @@ func times(w io.Writer, c card, b *book, batch int) {
 }
 
 // memory adds up what the model allocates, and the device's own.
-func memory(w io.Writer, c card, b *book) {
+func memory(w io.Writer, b *book) {
 	groups := map[string]float64{}
 	for name, n := range b.bytes {
 		groups[component(name)] += float64(n)
@@ -166,7 +166,7 @@ func memory(w io.Writer, c card, b *book) {
 	for _, name := range names {
 		fmt.Fprintf(w, "| %s | %.3f |\n", name, groups[name]/1e9)
 	}
-	fmt.Fprintf(w, "| **sum** of %.0f | **%.2f** |\n", c.memory/1e9, total/1e9)
+	fmt.Fprintf(w, "| **sum** of %.0f | **%.2f** |\n", b.card.memory/1e9, total/1e9)
 }
 
 // component groups the model's tensors by what they are for.

@@ -4,6 +4,7 @@ import "mvptargets/blas"
 
 // book is a blas.Device that computes nothing: it books what each operation costs and what is allocated.
 type book struct {
+	card  card
 	rows  map[string]*row
 	bytes map[string]int // allocated, by name
 }
@@ -12,12 +13,14 @@ type book struct {
 type row struct {
 	name         string
 	calls        int
-	flops, bytes float64
+	flops, bytes float64 // as the operation counts them
+	executed     float64 // operations, with what kernels do besides and what fills up tiles
+	shared       float64 // bytes of shared memory read and written, of kernels that it may hold up
 }
 
-func newBook() *book { return &book{map[string]*row{}, map[string]int{}} }
+func newBook(c card) *book { return &book{c, map[string]*row{}, map[string]int{}} }
 
-func (b *book) add(name string, c blas.Cost) {
+func (b *book) add(name string, c blas.Cost) *row {
 	r := b.rows[name]
 	if r == nil {
 		r = &row{name: name}
@@ -25,7 +28,9 @@ func (b *book) add(name string, c blas.Cost) {
 	}
 	r.calls++
 	r.flops += float64(c.FLOPs)
+	r.executed += float64(c.FLOPs)
 	r.bytes += float64(c.Bytes)
+	return r
 }
 
 func (b *book) op(o blas.Op) { b.add(o.Name(), o.Cost()) }
@@ -64,10 +69,30 @@ func (b *book) Gemm(o blas.Gemm) {
 	b.add(o.Name(), c)
 }
 
-// AttentionBackward books the first kernel's and the second's, which reads two operands again.
+// attend books a kernel of attention's that makes so many products of each 16 queries by 16 keys, the last ones filled up, and reads and writes
+// so many KiB of shared memory for them: half a KiB each matrix load, the rest as the kernel's comment says.
+func (b *book) attend(name string, c blas.Cost, qkv, lse blas.Tensor, products, kib float64) {
+	strips := (lse.Dim(2) + 15) / 16
+	tiles := float64(lse.Dim(0) * lse.Dim(1) * strips * strips)
+	r := b.add(name, c)
+	r.executed += products*tiles*2*16*16*float64(qkv.Cols()/3/lse.Dim(1)) - float64(c.FLOPs)
+	r.shared += kib * 1024 * tiles
+}
+
+// Attention implements blas.Device.
+func (b *book) Attention(o blas.Attention) { b.attend(o.Name(), o.Cost(), o.QKV, o.LSE, 2, 5) }
+
+// AttentionBackward books one kernel, and the one that lays out its bias, where a block can hold a head with the sums of its bias (blas/cuda,
+// attention.go). Elsewhere it books two, which make two products more and read two operands twice.
 func (b *book) AttentionBackward(o blas.AttentionBackward) {
-	b.op(o)
-	b.add(o.Name(), blas.Cost{Bytes: int64(o.QKV.Bytes() + o.DOut.Bytes())})
+	n := o.LSE.Dim(2)
+	if 63232+512*((n+15)/16)*((n+7)/8) <= b.card.block {
+		b.add(o.Name(), blas.Cost{Bytes: 2 * int64(o.Bias.Bytes())})
+		b.attend(o.Name(), o.Cost(), o.QKV, o.LSE, 5, 12.5)
+		return
+	}
+	b.attend(o.Name(), o.Cost(), o.QKV, o.LSE, 3, 13)
+	b.attend(o.Name(), blas.Cost{Bytes: int64(o.QKV.Bytes() + o.DOut.Bytes())}, o.QKV, o.LSE, 4, 14)
 }
 
 func (b *book) Zero(t blas.Tensor) { b.add("zero", blas.Cost{Bytes: int64(t.Bytes())}) }
@@ -92,7 +117,6 @@ func (b *book) LayerScale(o blas.LayerScale)                     { b.op(o) }
 func (b *book) LayerScaleBackward(o blas.LayerScaleBackward)     { b.op(o) }
 func (b *book) RelPosBias(o blas.RelPosBias)                     { b.op(o) }
 func (b *book) RelPosBiasBackward(o blas.RelPosBiasBackward)     { b.op(o) }
-func (b *book) Attention(o blas.Attention)                       { b.op(o) }
 func (b *book) CosineLoss(o blas.CosineLoss)                     { b.op(o) }
 func (b *book) CosineLossBackward(o blas.CosineLossBackward)     { b.op(o) }
 func (b *book) SmoothL1Loss(o blas.SmoothL1Loss)                 { b.op(o) }

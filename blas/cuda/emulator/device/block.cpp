@@ -36,6 +36,8 @@ Index block, block_size, grid_size;
 
 namespace {
 
+struct Copy { void *to; const void *from; bool inside; };
+
 enum { READY, AT_BARRIER, AT_WARP_BARRIER, DONE };
 constexpr size_t STACK = 64 << 10, MOST_THREADS = 1024, MOST_SHARED = 227 << 10;
 
@@ -49,6 +51,8 @@ char *stacks;
 unsigned char *shared;
 Thread threads[MOST_THREADS];
 Warp warps[MOST_THREADS / 32];
+std::vector<Copy> copies[MOST_THREADS];  // of each thread, under way
+size_t committed[MOST_THREADS];          // of them
 int count, arrived;          // threads of the block, and those at its barrier
 unsigned barrier, launches, block_number;
 unsigned resets, began;      // and launches before the last of them
@@ -61,6 +65,7 @@ void leave() { switch_stack(&current->stack, scheduler); }
 
 void entry() {
 	(*body)();
+	if (!copies[current - threads].empty()) fail("asynchronous copies that nobody waited for");
 	current->state = DONE;
 	leave();
 	__builtin_unreachable();
@@ -73,6 +78,7 @@ void start(Thread &t) {
 	for (int i = 0; i < 6; i++) *--top = nullptr;
 	t.stack = top;
 	t.state = READY;
+	copies[&t - threads].clear();
 }
 
 void reserve() {
@@ -139,6 +145,27 @@ void warp_barrier() {
 	}
 	current->state = AT_WARP_BARRIER;
 	leave();
+}
+
+void copy_later(void *to, const void *from, bool inside) {
+	access(to, 16, true);
+	if (inside) access(from, 16, false);
+	memset(to, 0xff, 16);
+	copies[current - threads].push_back({to, from, inside});
+}
+
+void commit_copies() { committed[current - threads] = copies[current - threads].size(); }
+
+void finish_copies() {
+	std::vector<Copy> &all = copies[current - threads];
+	if (committed[current - threads] < all.size()) fail("asynchronous copies that were not committed");
+	for (Copy &c : all) {
+		access(c.to, 16, true);
+		if (c.inside) memcpy(c.to, c.from, 16);
+		else memset(c.to, 0, 16);
+	}
+	all.clear();
+	committed[current - threads] = 0;
 }
 
 std::string where() {

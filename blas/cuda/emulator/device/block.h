@@ -34,6 +34,12 @@ Progress progress();
 // fail ends the kernel with a message; it does not return.
 [[noreturn]] void fail(const std::string &what);
 
+// The thread's asynchronous copies of 16 bytes into shared memory, of zeros where not inside. Until the thread waits for those that it has
+// committed, what they are to overwrite is NaN.
+void copy_later(void *to, const void *from, bool inside);
+void commit_copies();
+void finish_copies();
+
 // access checks one access of a kernel: in bounds, live, aligned, not racing. memory.cpp.
 void access(const void *p, size_t bytes, bool write);
 

@@ -24,6 +24,7 @@ inline void __syncthreads() { emulated::block_barrier(); }
 inline void __syncwarp(unsigned = 0xffffffffu) { emulated::warp_barrier(); }
 inline float __expf(float x) { return expf(x); }
 inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
 inline unsigned __float_as_uint(float x) {
 	unsigned u;
 	memcpy(&u, &x, 4);
@@ -62,8 +63,12 @@ inline float widen(f16 x) {
 	return sign * (exponent ? ldexpf(1024 + fraction, exponent - 25) : ldexpf(fraction, -24));
 }
 
+typedef size_t Place;
+inline Place place_of(const bf16 *p) { return (Place)p; }
+
 // ldmatrix: lane 8i+r holds the address of row r of matrix i; a row is 16 bytes and must be aligned so.
-inline void load_matrices(unsigned r[4], const bf16 *row) {
+inline void load_matrices(unsigned r[4], Place at) {
+	const void *row = (const void *)at;
 	emulated::access(row, 16, false);
 	unsigned(*slots)[8] = emulated::slots();
 	int lane = emulated::current->lane;
@@ -71,7 +76,8 @@ inline void load_matrices(unsigned r[4], const bf16 *row) {
 	emulated::warp_barrier();
 	for (int i = 0; i < 4; i++) r[i] = slots[8 * i + lane / 4][lane % 4];
 }
-inline void load_matrices_transposed(unsigned r[4], const bf16 *row) {
+inline void load_matrices_transposed(unsigned r[4], Place at) {
+	const void *row = (const void *)at;
 	emulated::access(row, 16, false);
 	unsigned(*slots)[8] = emulated::slots();
 	int lane = emulated::current->lane;
@@ -87,6 +93,10 @@ inline void load_matrices_transposed(unsigned r[4], const bf16 *row) {
 		r[i] = pair;
 	}
 }
+
+inline void copy_async(void *to, const void *from, bool inside) { emulated::copy_later(to, from, inside); }
+inline void commit_copies() { emulated::commit_copies(); }
+inline void wait_copies() { emulated::finish_copies(); }
 
 // mma.m16n8k16: a[i] holds row lane/4 + 8(i%2), columns 2(lane%4) + 8(i/2) and the next; b[i] rows 2(lane%4) + 8i and the next, column
 // lane/4; c[i] row lane/4 + 8(i/2), column 2(lane%4) + i%2.
