@@ -64,6 +64,15 @@ func (op checker) same(field string, t, as Tensor) {
 	}
 }
 
+// keep asks for one factor for each rowsPer of so many rows; an absent tensor passes.
+func (op checker) keep(t Tensor, rows, rowsPer int) {
+	if t.Ok() {
+		op.that(rowsPer > 0 && rows%rowsPer == 0, "RowsPer must divide the rows")
+		op.shape("Keep", t, rows/rowsPer)
+		op.master("Keep", t)
+	}
+}
+
 // that asks for anything else.
 func (op checker) that(ok bool, rule string) {
 	if !ok {

@@ -67,6 +67,7 @@ type Info struct {
 	Detail  string   // one line: which kernels, libraries and versions were found, and why not the faster ones
 	Threads int      // worker threads, 1 on ref
 	Compute []DType  // compute types that the device offers, the preferred one first
+	Skips   []DType  // compute types in which dropped samples are left out of all operations that take Keep
 	Paths   []string // code paths in use, such as "avx512bf16" or "onednn 3.2.0"
 }
 

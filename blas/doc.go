@@ -22,6 +22,18 @@
 // tensors that Upload fills; a step with a non-finite gradient skips its update on the device. Sync waits and returns the
 // first error since the last Sync, naming the operation.
 //
+// # Dropped samples
+//
+// Drop path (Huang et al., arXiv 1603.09382) multiplies what a branch computes for a sample by its factor, 0 or 1/(1-rate): work for a
+// sample with factor 0, a dropped one, is worth nothing. Operations inside a branch take its factors as Keep, all of them the same, and a
+// device may leave dropped samples out. What they would compute for one, its rows of activations and gradients, is then undefined; what
+// mixes rows counts nothing of it: AddResidual gives the residual, weight gradients, column sums, bias gradients and the residual stream's
+// gradient go without it.
+//
+// A device need not leave anything out: the gradient that enters a branch is 0 for a dropped sample (the Low of LayerNormBackward and
+// Cast's Scale make it so), and all that follows from it. But what one of its operations leaves undefined, no other of them may read.
+// Info.Skips says where the numbers of a dropped sample are never read: elsewhere infinity and NaN among them, times 0, spread.
+//
 // # Arguments
 //
 // Each operation takes a struct whose fields are documented with shape and role; forward and backward stand next to each

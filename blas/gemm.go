@@ -15,8 +15,8 @@ const (
 	AddBiasGELU
 	// GELUGrad: C = (op(A)·op(B)) ⊙ gelu'(Aux): the backward of AddBiasGELU on the way to its pre-activation.
 	GELUGrad
-	// AddResidual: C = Residual + Keep[row/RowsPer] · (op(A)·op(B) + Bias): the end of a pre-norm branch with drop path (Huang
-	// et al., arXiv 1603.09382). Without Keep the factor is 1. C may be Residual itself.
+	// AddResidual: C = Residual + Keep[row/RowsPer] · (op(A)·op(B) + Bias): the end of a pre-norm branch with drop path. Without Keep
+	// the factor is 1; where it is 0, C = Residual whatever A holds. C may be Residual itself.
 	AddResidual
 )
 
@@ -36,8 +36,11 @@ type Gemm struct {
 	Bias           Tensor // [n], master; optional in AddResidual
 	Aux            Tensor // [m, n], compute
 	Residual       Tensor // [m, n], master
-	Keep           Tensor // [m/RowsPer], master; optional
-	RowsPer        int    // rows of one sample, with Keep
+	// Keep, if present, has the drop path factors of the samples that the rows of A as it lies belong to. A's rows are C's: those of
+	// dropped samples are undefined in C and Aux (see the package's comment), but for AddResidual. With TransA, a weight gradient, they are
+	// the terms of the sums: those of dropped samples count 0. B is not transposed then, and A is 0 there where the device does not skip.
+	Keep    Tensor // [A's rows/RowsPer], master; optional
+	RowsPer int    // rows of one sample, with Keep
 	// Norm, if its Y is present, is the layer norm of C, done beside AddResidual while C is at hand; its X is C.
 	Norm LayerNorm
 	// ColSum, if present, receives += the sums of op(A) over k: the bias gradient that belongs to a weight gradient. [m], master.
@@ -96,11 +99,9 @@ func (g Gemm) Check() {
 		op.length("Residual", g.Residual, m*n)
 		op.master("Residual", g.Residual)
 		op.master("C", g.C)
-		if g.Keep.Ok() {
-			op.that(g.RowsPer > 0 && m%g.RowsPer == 0, "RowsPer must divide the rows")
-			op.shape("Keep", g.Keep, m/g.RowsPer)
-		}
 	}
+	op.keep(g.Keep, g.A.Rows(), g.RowsPer)
+	op.that(!g.Keep.Ok() || !g.TransA || g.Epilogue == Plain && !g.TransB, "Keep with TransA is for weight gradients: B as it lies, the plain epilogue")
 	if g.Norm.Y.Ok() {
 		op.that(g.Epilogue == AddResidual && g.Norm.X == g.C, "Norm is of the C of AddResidual")
 		g.Norm.Check()

@@ -7,18 +7,20 @@ import "math"
 //
 //	S = q·kᵀ/sqrt(d) + Bias[h],  P = softmax(S),  Out = P·v,  LSE = log sum exp S.
 //
-// QKV's columns are q, k, v, each [Heads, d], as timm's reshape(B, N, 3, heads, d) reads them.
+// QKV's columns are q, k, v, each [Heads, d], as timm's reshape(B, N, 3, heads, d) reads them. A device that leaves out a sample that
+// Keep drops gives 0 as its Out.
 type Attention struct {
 	Out   Tensor // [B*N, D], compute
 	LSE   Tensor // [B, Heads, N], master
 	QKV   Tensor // [B*N, 3*D], compute
 	Bias  Tensor // [Heads, N, N], master; optional
+	Keep  Tensor // [B], master: the branch's drop path factors; optional
 	Heads int
 }
 
 func (a Attention) Name() string { return "attention" }
 func (a Attention) Check() {
-	checkAttention(checker(a.Name()), a.QKV, a.Out, a.LSE, a.Bias, a.Heads)
+	checkAttention(checker(a.Name()), a.QKV, a.Out, a.LSE, a.Bias, a.Keep, a.Heads)
 }
 
 // Scale is 1/sqrt(d).
@@ -34,6 +36,8 @@ func (a Attention) Cost() Cost {
 // dP = DOut·vᵀ,
 //
 //	dS = P ⊙ (dP - delta),  dq = dS·k/sqrt(d),  dk = dSᵀ·q/sqrt(d),  dv = Pᵀ·DOut,  DBias[h] += sum over b of dS.
+//
+// A sample that Keep drops gets a DQKV of 0 and adds nothing to DBias; where the device does not skip, its DOut is 0.
 type AttentionBackward struct {
 	DQKV  Tensor // [B*N, 3*D], compute
 	DBias Tensor // [Heads, N, N], master; present if Bias is
@@ -42,13 +46,14 @@ type AttentionBackward struct {
 	LSE   Tensor // [B, Heads, N], master
 	QKV   Tensor // [B*N, 3*D], compute
 	Bias  Tensor // [Heads, N, N], master; optional
+	Keep  Tensor // [B], master: the branch's drop path factors; optional
 	Heads int
 }
 
 func (a AttentionBackward) Name() string { return "attention backward" }
 func (a AttentionBackward) Check() {
 	op := checker(a.Name())
-	checkAttention(op, a.QKV, a.Out, a.LSE, a.Bias, a.Heads)
+	checkAttention(op, a.QKV, a.Out, a.LSE, a.Bias, a.Keep, a.Heads)
 	op.shape("DQKV", a.DQKV, a.QKV.Rows(), a.QKV.Cols())
 	op.same("DQKV", a.DQKV, a.QKV)
 	op.shape("DOut", a.DOut, a.Out.Rows(), a.Out.Cols())
@@ -73,7 +78,7 @@ func attentionScale(qkv Tensor, heads int) float64 {
 	return 1 / math.Sqrt(float64(qkv.Cols()/3/heads))
 }
 
-func checkAttention(op checker, qkv, out, lse, bias Tensor, heads int) {
+func checkAttention(op checker, qkv, out, lse, bias, keep Tensor, heads int) {
 	op.rank("LSE", lse, 3)
 	op.master("LSE", lse)
 	b, n := lse.Dim(0), lse.Dim(2)
@@ -87,4 +92,5 @@ func checkAttention(op checker, qkv, out, lse, bias Tensor, heads int) {
 	op.same("Out", out, qkv)
 	op.optional("Bias", bias, heads, n, n)
 	op.same("Bias", bias, lse)
+	op.keep(keep, b, 1)
 }

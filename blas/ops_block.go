@@ -25,7 +25,8 @@ func (l LayerNorm) Cost() Cost { return Cost{8 * int64(l.X.Len()), bytesOf(l.X, 
 //	dx = rstd·(g - mean_D(g) - x̂·mean_D(g·x̂)),  DWeight += sum_M DY·x̂,  DBias += sum_M DY.
 //
 // DX receives dx, or += dx with Accumulate, which is how the residual path joins. With Low, the new DX is also written in
-// compute precision, times Keep[row/RowsPer] if given: what enters the branch below.
+// compute precision, times Keep[row/RowsPer] if given: what enters the branch below. KeepDY has the factors of the branch that DY is of: DY
+// counts 0 for a dropped sample, and is 0 where the device does not skip. DX and Low are right for all rows.
 type LayerNormBackward struct {
 	DX             Tensor // [M, D], master
 	Accumulate     bool
@@ -35,8 +36,8 @@ type LayerNormBackward struct {
 	Weight         Tensor // [D], master
 	DWeight, DBias Tensor // [D], master
 	Low            Tensor // [M, D], compute; optional
-	Keep           Tensor // [M/RowsPer], master; optional, with Low
-	RowsPer        int
+	Keep, KeepDY   Tensor // [M/RowsPer], master; optional, Keep with Low
+	RowsPer        int    // rows of one sample
 }
 
 func (l LayerNormBackward) Name() string { return "layer norm backward" }
@@ -52,11 +53,9 @@ func (l LayerNormBackward) Check() {
 	}
 	op.optional("Low", l.Low, m, d)
 	op.same("Low", l.Low, l.DY)
-	if l.Keep.Ok() {
-		op.that(l.Low.Ok() && l.RowsPer > 0 && m%l.RowsPer == 0, "Keep needs Low, and RowsPer must divide the rows")
-		op.shape("Keep", l.Keep, m/l.RowsPer)
-		op.same("Keep", l.Keep, l.X)
-	}
+	op.that(!l.Keep.Ok() || l.Low.Ok(), "Keep needs Low")
+	op.keep(l.Keep, m, l.RowsPer)
+	op.keep(l.KeepDY, m, l.RowsPer)
 }
 func (l LayerNormBackward) Cost() Cost {
 	b := bytesOf(l.DX, l.DY, l.X, l.Low)

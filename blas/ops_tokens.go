@@ -14,11 +14,7 @@ func (c Cast) Check() {
 	op.length("Dst", c.Dst, c.Src.Len())
 	op.compute("Dst", c.Dst)
 	op.types("Src", c.Src, F32, BF16, F64, F16)
-	if c.Scale.Ok() {
-		op.that(c.RowsPer > 0 && c.Src.Rows()%c.RowsPer == 0, "RowsPer must divide the rows")
-		op.shape("Scale", c.Scale, c.Src.Rows()/c.RowsPer)
-		op.master("Scale", c.Scale)
-	}
+	op.keep(c.Scale, c.Src.Rows(), c.RowsPer)
 }
 func (c Cast) Cost() Cost { return Cost{0, bytesOf(c.Dst, c.Src)} }
 

@@ -1,9 +1,9 @@
 package student
 
-// fillKeep writes the drop path factors of one sample, column n of keep [2·depth, batch] (Huang et al., arXiv 1603.09382): 0 with
+// FillKeep writes the drop path factors of one sample, column n of keep [2·depth, batch] (Huang et al., arXiv 1603.09382): 0 with
 // the branch's rate, else 1/(1-rate). The rate rises linearly over the blocks from 0 to rate, as in BEiT; both branches of a block share
 // it and are drawn apart.
-func fillKeep(keep []float32, n, batch, depth int, rate float64, seed, step, sample uint64) {
+func FillKeep(keep []float32, n, batch, depth int, rate float64, seed, step, sample uint64) {
 	r := stream(seed, drawDropPath, step, sample)
 	for i := range 2 * depth {
 		p := 0.0

@@ -93,21 +93,22 @@ func (m *Model) rowsPer(t blas.Tensor) int { return t.Rows() / m.Batch }
 // was done with what came before.
 func (m *Model) blockForward(i int) {
 	b, n, next := m.blocks[i], blockName(i), m.normInto(i+1)
+	keep1, keep2 := m.keepOf(i, 0), m.keepOf(i, 1)
 	m.dev.Gemm(blas.Gemm{Label: "qkv", C: b.qkv, A: b.h1, B: m.weight(n + "attn.qkv.weight"), TransB: true,
-		Epilogue: blas.AddBias, Bias: m.qkvBias(m.Params.Value, n)})
-	m.dev.Attention(blas.Attention{Out: b.att, LSE: b.lse, QKV: b.qkv, Bias: m.relBias, Heads: m.Heads})
+		Epilogue: blas.AddBias, Bias: m.qkvBias(m.Params.Value, n), Keep: keep1, RowsPer: m.Tokens()})
+	m.dev.Attention(blas.Attention{Out: b.att, LSE: b.lse, QKV: b.qkv, Bias: m.relBias, Keep: keep1, Heads: m.Heads})
 	if b.attR != b.att {
 		m.dev.GatherRows(blas.GatherRows{Dst: b.attR, Src: b.att, Index: m.lossRows})
 		m.dev.GatherRows(blas.GatherRows{Dst: b.xR, Src: b.x, Index: m.lossRows})
 	}
 	m.dev.Gemm(blas.Gemm{Label: "proj", C: b.mid, A: b.attR, B: b.projW, TransB: true, Epilogue: blas.AddResidual,
-		Bias: b.projB, Residual: b.xR, Keep: m.keepOf(i, 0), RowsPer: m.rowsPer(b.mid),
+		Bias: b.projB, Residual: b.xR, Keep: keep1, RowsPer: m.rowsPer(b.mid),
 		Norm: blas.LayerNorm{Y: b.h2, Mean: b.mean2, Rstd: b.rstd2, X: b.mid,
 			Weight: m.value(n + "norm2.weight"), Bias: m.value(n + "norm2.bias"), Eps: NormEps}})
 	m.dev.Gemm(blas.Gemm{Label: "fc1", C: b.g, A: b.h2, B: m.weight(n + "mlp.fc1.weight"), TransB: true,
-		Epilogue: blas.AddBiasGELU, Bias: m.value(n + "mlp.fc1.bias"), Aux: b.u})
+		Epilogue: blas.AddBiasGELU, Bias: m.value(n + "mlp.fc1.bias"), Aux: b.u, Keep: keep2, RowsPer: m.rowsPer(b.u)})
 	m.dev.Gemm(blas.Gemm{Label: "fc2", C: next.X, A: b.g, B: b.fc2W, TransB: true, Epilogue: blas.AddResidual,
-		Bias: b.fc2B, Residual: b.mid, Keep: m.keepOf(i, 1), RowsPer: m.rowsPer(next.X), Norm: next})
+		Bias: b.fc2B, Residual: b.mid, Keep: keep2, RowsPer: m.rowsPer(next.X), Norm: next})
 }
 
 // head predicts the targets at the loss's rows.

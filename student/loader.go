@@ -189,7 +189,7 @@ func (l *Loader) targets(b *Batch, rows *shards.Batch, row, n int, step, sample 
 		}
 	}
 	if b.Keep != nil {
-		fillKeep(b.Keep, n, b.N, l.depth, l.recipe.Model.DropPath, seed, step, sample)
+		FillKeep(b.Keep, n, b.N, l.depth, l.recipe.Model.DropPath, seed, step, sample)
 	}
 }
 

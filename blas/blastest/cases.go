@@ -17,7 +17,7 @@ type testCase struct {
 }
 
 func cases(compute blas.DType) []testCase {
-	return slices.Concat(gemmCases(compute), tokenCases(), normCases(), attentionCases(), trainCases(compute), edgeCases())
+	return slices.Concat(gemmCases(compute), tokenCases(), normCases(), attentionCases(), droppedCases(compute), trainCases(compute), edgeCases())
 }
 
 // gemmSizes are m, n, k: single elements, odd ones, one more than whole tiles, a class token's row, the shapes of masked

@@ -74,17 +74,22 @@ static float softmax(float *x, int64_t n, float scale, const float *bias, float 
   return sum;
 }
 
-// p: Out, LSE, QKV, Bias; n: B, N, heads, d, type; f: scale
+// p: Out, LSE, QKV, Bias, Keep; n: B, N, heads, d, type; f: scale
 static void attention(void **p, const int64_t *n, const double *f) {
   heads h = heads_of(n);
+  int64_t live = 0, sample[n[0] + 1], bytes = h.N * h.D * size_of(h.type);
+  for (int64_t b = 0; b < n[0]; b++) {
+    if (is_live(p[4], b)) sample[live++] = b;
+    else memset((char *)p[0] + b * bytes, 0, bytes);
+  }
   tiles *multiply_rows = tiles_for(0, h.pairs);
 #pragma omp parallel
   {
     float *q = scratch((h.N * h.Kd + h.W * h.Kd + h.V * h.Kn + TILE_ROWS * (h.W + h.Kn)) * 4);
     float *k = q + h.N * h.Kd, *v = k + h.W * h.Kd, *x = v + h.V * h.Kn, *kept = x + TILE_ROWS * h.W;
 #pragma omp for schedule(static)
-    for (int64_t bh = 0; bh < n[0] * h.H; bh++) {
-      int64_t row = bh / h.H * h.N, col = bh % h.H * h.d;
+    for (int64_t s = 0; s < live * h.H; s++) {
+      int64_t bh = sample[s / h.H] * h.H + s % h.H, row = bh / h.H * h.N, col = bh % h.H * h.d;
       matrix mq = head_part(&h, p[2], row, 3 * h.D, col, 1), mk = head_part(&h, p[2], row, 3 * h.D, h.D + col, 1),
              mv = head_part(&h, p[2], row, 3 * h.D, 2 * h.D + col, 0);
       head_rows(&h, q, &mq);
@@ -115,13 +120,13 @@ static void gradient_row(float *x, float *y, int64_t n, float scale, const float
   if (dbias) for (int64_t j = 0; j < n; j++) dbias[j] += y[j];
 }
 
-// p: DQKV, DBias, DOut, Out, LSE, QKV, Bias; n and f as attention. A thread owns whole heads, so that sums over samples
+// p: DQKV, DBias, DOut, Out, LSE, QKV, Bias, Keep; n and f as attention. A thread owns whole heads, so that sums over samples
 // keep one order.
 static void attention_backward(void **p, const int64_t *n, const double *f) {
   heads h = heads_of(n);
   tiles *multiply_rows = tiles_for(0, h.pairs), *multiply_packed = tiles_for(1, h.pairs);
   float scale = f[0], one = 1;
-  int64_t panels = ceiling(h.N, TILE_ROWS);
+  int64_t panels = ceiling(h.N, TILE_ROWS), size = size_of(h.type);
 #pragma omp parallel
   {
     int64_t rows_size = h.N * h.Kd, across = h.V * h.Kn;
@@ -133,6 +138,10 @@ static void attention_backward(void **p, const int64_t *n, const double *f) {
     for (int64_t head = 0; head < h.H; head++)
       for (int64_t b = 0; b < n[0]; b++) {
         int64_t row = b * h.N, col = head * h.d, D = h.D;
+        if (!is_live(p[7], b)) {
+          for (int64_t i = 0; i < 3 * h.N; i++) memset((char *)p[0] + ((row + i / 3) * 3 * D + i % 3 * D + col) * size, 0, h.d * size);
+          continue;
+        }
         matrix m = head_part(&h, p[5], row, 3 * D, col, 1);
         head_rows(&h, q, &m);
         m = head_part(&h, p[2], row, D, col, 1), head_rows(&h, go, &m);

@@ -38,6 +38,9 @@ static inline __attribute__((always_inline)) void save(void *dst, int64_t at, co
   else for (int64_t i = 0; i < n; i++) ((uint16_t *)dst)[at + i] = to_bf16(src[i]);
 }
 
+// is_live says whether drop path has left sample b in; keep may be NULL.
+static inline int is_live(const float *keep, int64_t b) { return !keep || keep[b] != 0; }
+
 static inline int64_t size_of(int64_t t) { return t == F32 ? 4 : 2; }
 
 // exponential is e^x within 2 units in the last place, 0 below -87.3, infinity above 88.3: range reduction by ln 2 in two parts and a

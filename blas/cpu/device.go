@@ -142,7 +142,13 @@ func (d *Device) fail(op string, err error) {
 
 // Info implements blas.Device.
 func (d *Device) Info() blas.Info {
-	return blas.Info{Name: "cpu", Detail: d.detail, Threads: d.threads, Compute: []blas.DType{blas.BF16, blas.F32}, Paths: d.paths}
+	i := blas.Info{Name: "cpu", Detail: d.detail, Threads: d.threads, Compute: []blas.DType{blas.BF16, blas.F32}, Paths: d.paths}
+	for _, t := range i.Compute {
+		if !d.library(t) {
+			i.Skips = append(i.Skips, t)
+		}
+	}
+	return i
 }
 
 func allocate(bytes int) unsafe.Pointer { return C.allocate(C.size_t(bytes)) }
@@ -259,7 +265,7 @@ func (d *Device) kernel(o blas.Op, k int, ts []blas.Tensor, n []int, f ...float6
 
 // call runs a kernel on the worker.
 func (d *Device) call(name string, k int, ts []blas.Tensor, n []int, f ...float64) {
-	var p [10]unsafe.Pointer
+	var p [12]unsafe.Pointer
 	var ints [12]C.int64_t
 	var floats [8]C.double
 	for i, t := range ts {

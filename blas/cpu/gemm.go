@@ -46,7 +46,7 @@ func (d *Device) gemm(g blas.Gemm) {
 		}
 	}
 	m, n, k := g.Dims()
-	library := d.dnn != nil && (d.dnnF32 || d.dnnBF16 && g.A.DType() == blas.BF16)
+	library := d.library(g.A.DType())
 	if g.ColSum.Ok() && (library || !g.TransA) { // else the product adds it up as it passes
 		d.call(g.Name(), C.K_COLSUM, []blas.Tensor{g.ColSum, g.A}, []int{m, k, flag(g.TransA), kind(g.A)})
 		g.ColSum = blas.Tensor{}
@@ -58,6 +58,11 @@ func (d *Device) gemm(g blas.Gemm) {
 	default:
 		d.ownProduct(g, m, n, k)
 	}
+}
+
+// library says whether oneDNN multiplies operands of type t.
+func (d *Device) library(t blas.DType) bool {
+	return d.dnn != nil && (d.dnnF32 || d.dnnBF16 && t == blas.BF16)
 }
 
 // ownProduct is gemm.h's.
@@ -82,8 +87,11 @@ func (d *Device) roomOf(ints []int) int {
 }
 
 // libraryProduct is oneDNN's. It adds bias and accumulates by itself; the other epilogues follow on the float32 product, which their
-// rounding then sees once.
+// rounding then sees once. It computes dropped samples too: to have no number of theirs undefined, all its products must.
 func (d *Device) libraryProduct(g blas.Gemm, m, n, k int) {
+	if g.Epilogue != blas.AddResidual {
+		g.Keep = blas.Tensor{}
+	}
 	simple := g.Epilogue == blas.Plain || g.Epilogue == blas.AddBias
 	// An accumulated product in bf16 must not be rounded before it is added.
 	if simple && !(g.Accumulate && g.C.DType() != blas.F32) {

@@ -3,6 +3,9 @@
 // One operand's panels stay in a thread's second-level cache, a block of them at a time, while the other's stream past. Where A can
 // be read as it lies, B, the weight, stays. Else A, which must be turned or widened, is packed once: A stays, and B is packed for all
 // threads before; or, for a weight gradient with fewer rows than columns, the other way round.
+//
+// What drop path has dropped is left out: panels of A hold live rows of C only as far as they go on, and a weight gradient's k counts live
+// rows. Threads share live panels.
 
 #include "tile.h"
 #include "pack.h"
@@ -23,14 +26,14 @@ static gemm_job gemm_of(void **p, const int64_t *n) {
   return (gemm_job){
     .c = p[0], .aux = p[4], .bias = p[3], .residual = p[5], .keep = p[6], .colsum = p[7],
     .a = {p[1], n[3] ? n[0] : n[2], n[2], n[0], n[5], pairs, !n[3]}, .b = {p[2], n[4] ? n[2] : n[1], n[2], n[1], n[5], pairs, n[4]},
-    .m = n[0], .n = n[1], .per = n[9], .type = n[5], .type_c = n[6], .epilogue = n[7], .accumulate = n[8]};
+    .m = n[0], .n = n[1], .per = n[9] > 0 ? n[9] : 1, .type = n[5], .type_c = n[6], .epilogue = n[7], .accumulate = n[8]};
 }
 
 // gemm_plan is how the work lies: what stays, what is packed for all, and the room that it takes, in floats. k is cut into parts of
 // at most MOST_UNITS, so that panels of both operands fit the caches; tiles wait for the next part as float32.
 typedef struct {
   int64_t K, parts, panels_a, panels_b, step; // step: panels of a block
-  int64_t shared, own, waiting;
+  int64_t shared, own, waiting, list; // list: of live panels, and of a weight gradient's live rows
   int stays_a;  // A's panels stay, B's stream
   int packed_a; // A is turned into panels, not read as rows
   int direct;   // A is read where it lies
@@ -59,14 +62,44 @@ static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   if (!w.direct) w.shared = ceiling((w.stays_a ? w.panels_b * PANEL : w.panels_a * TILE_ROWS) * w.K, 16) * 16;
   w.own = ceiling(w.step * width * depth, 16) * 16;
   if (w.parts > 1) w.waiting = w.step * (w.stays_a ? mine_b : mine_a) * TILE;
+  w.list = 2 * w.panels_a + (w.packed_a ? g->a.k : 0);
   return w;
 }
 
-// finish takes the product of some rows and columns from x [rows, PANEL] to C. columns is a constant where it is PANEL.
+// span is the rows of C that a panel of A is for.
+typedef struct { int32_t first, rows; } span;
+
+// live_panels lists the panels that have a live row, from the first such to the last, and returns their number.
+static int64_t live_panels(const gemm_job *g, const gemm_plan *w, span *out) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < w->panels_a; i++) {
+    int64_t first = i * TILE_ROWS, end = least(first + TILE_ROWS, g->m);
+    while (first < end && !is_live(g->keep, first / g->per)) first++;
+    while (first < end && !is_live(g->keep, (end - 1) / g->per)) end--;
+    if (first < end) out[count++] = (span){first, end - first};
+  }
+  return count;
+}
+
+// live_terms leaves dropped samples out of a weight gradient's k.
+static void live_terms(gemm_job *g, int32_t *rows) {
+  int64_t n = 0;
+  for (int64_t r = 0; r < g->a.k; r++) if (is_live(g->keep, r / g->per)) rows[n++] = r;
+  if (n < g->a.k) g->a.rows = g->b.rows = rows, g->a.k = g->b.k = n;
+  g->keep = NULL;
+}
+
+// finish takes the product of some rows and columns from x [rows, PANEL] to C, but for dropped rows. columns is a constant where it is PANEL.
 static inline __attribute__((always_inline)) void finish(const gemm_job *g, float *x, int64_t i, int64_t rows, int64_t j, const int64_t columns) {
-  float y[PANEL];
+  float y[PANEL], keep = 1;
+  int64_t sample = i / g->per, left = i % g->per - g->per; // rows to the sample's end, negative
   for (int64_t r = 0; r < rows; r++, x += PANEL) {
     int64_t at = (i + r) * g->n + j;
+    if (g->keep) {
+      keep = g->keep[sample];
+      if (++left == 0) sample++, left = -g->per;
+      if (keep == 0) continue;
+    }
     if (g->bias) for (int64_t c = 0; c < columns; c++) x[c] += g->bias[j + c];
     switch (g->epilogue) {
     case 2: // bias+gelu, of Aux as stored
@@ -78,11 +111,9 @@ static inline __attribute__((always_inline)) void finish(const gemm_job *g, floa
       load(y, g->aux, at, columns, g->type);
       for (int64_t c = 0; c < columns; c++) x[c] *= gelu_grad(y[c]);
       break;
-    case 4: { // residual
-      float keep = g->keep ? g->keep[(i + r) / g->per] : 1;
+    case 4: // residual
       for (int64_t c = 0; c < columns; c++) x[c] = g->residual[at + c] + keep * x[c];
       break;
-    }
     default:
       if (g->accumulate) {
         load(y, g->c, at, columns, g->type_c);
@@ -105,11 +136,11 @@ static inline ahead share(const float *panel, int64_t numbers, int64_t tile, int
   return (ahead){(const char *)panel + bytes * tile, lines * LINE, lines};
 }
 
-// gemm_tile adds a part of k to the tile x of A's panel ia and B's panel ib, and finishes it after the last part. Meanwhile it asks for
+// gemm_tile adds a part of k to the tile x of rows s, A's panel a, and B's panel ib, and finishes it after the last part. Meanwhile it asks for
 // what that will touch, and for next.
-static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t depth, int64_t part, float *x, int64_t ia, const float *a,
+static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t depth, int64_t part, float *x, span s, const float *a,
     int64_t ar, int64_t ib, const float *b, ahead next) {
-  int64_t i = ia * TILE_ROWS, j = ib * PANEL, rows = least(g->m - i, TILE_ROWS);
+  int64_t i = s.first, j = ib * PANEL, rows = s.rows;
   int last = part + 1 == w->parts;
   ahead soon[AHEADS] = {next};
   if (last) {
@@ -124,7 +155,8 @@ static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t d
 }
 
 // gemm_rows streams A past B's blocks. A packed panel is asked for ahead; rows that are read as they lie the processor finds by itself.
-static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared, float *own, int64_t a0, int64_t a1, int64_t b0, int64_t b1) {
+static void gemm_rows(const gemm_job *g, const gemm_plan *w, const span *live, const float *shared, float *own, int64_t a0, int64_t a1,
+    int64_t b0, int64_t b1) {
   tiles *f = tiles_for(w->packed_a, g->a.pairs);
   float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
   int64_t ld = g->a.ld >> g->a.pairs; // in units, where A is direct
@@ -137,34 +169,35 @@ static void gemm_rows(const gemm_job *g, const gemm_plan *w, const float *shared
         for (int64_t j = 0; j < n; j++) {
           float *x = w->parts > 1 ? waiting + ((i - a0) * n + j) * TILE : one;
           if (w->direct) {
-            const float *a = (const float *)g->a.data + i * TILE_ROWS * ld + k0;
-            gemm_tile(g, w, f, depth, q, x, i, a, ld, lo + j, own + j * PANEL * depth, (ahead){});
+            const float *a = (const float *)g->a.data + live[i].first * ld + k0;
+            gemm_tile(g, w, f, depth, q, x, live[i], a, ld, lo + j, own + j * PANEL * depth, (ahead){});
           } else {
             const float *a = shared + w->panels_a * TILE_ROWS * k0 + i * TILE_ROWS * depth;
             ahead next = i + 1 < a1 ? share(a + TILE_ROWS * depth, TILE_ROWS * depth, j, n) : (ahead){};
-            gemm_tile(g, w, f, depth, q, x, i, a, 0, lo + j, own + j * PANEL * depth, next);
+            gemm_tile(g, w, f, depth, q, x, live[i], a, 0, lo + j, own + j * PANEL * depth, next);
           }
         }
     }
 }
 
 // gemm_columns streams the packed B past A's blocks.
-static void gemm_columns(const gemm_job *g, const gemm_plan *w, const float *shared, float *own, int64_t a0, int64_t a1, int64_t b0, int64_t b1, float *sums) {
+static void gemm_columns(const gemm_job *g, const gemm_plan *w, const span *live, const float *shared, float *own, int64_t a0, int64_t a1,
+    int64_t b0, int64_t b1, float *sums) {
   tiles *f = tiles_for(w->packed_a, g->a.pairs);
   float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
   for (int64_t lo = a0; lo < a1; lo += w->step)
     for (int64_t q = 0; q < w->parts; q++) {
       int64_t hi = least(lo + w->step, a1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
-      int64_t first = lo * TILE_ROWS, last = least(hi * TILE_ROWS, g->m);
       matrix a = part(g->a, k0, depth);
-      if (w->packed_a) pack(TILE_ROWS, own, &a, first, last, sums);
-      else for (int64_t r = first; r < last; r++) units_along(own + (r - first) * depth, &a, r, 0, depth);
+      if (w->packed_a) pack(TILE_ROWS, own, &a, lo * TILE_ROWS, least(hi * TILE_ROWS, g->m), sums);
+      else for (int64_t i = lo; i < hi; i++)
+        for (int64_t r = 0; r < live[i].rows; r++) units_along(own + ((i - lo) * TILE_ROWS + r) * depth, &a, live[i].first + r, 0, depth);
       for (int64_t j = b0; j < b1; j++)
         for (int64_t i = 0; i < n; i++) {
           const float *b = shared + w->panels_b * PANEL * k0 + j * PANEL * depth;
           float *x = w->parts > 1 ? waiting + ((j - b0) * n + i) * TILE : one;
           ahead next = j + 1 < b1 ? share(b + PANEL * depth, PANEL * depth, i, n) : (ahead){};
-          gemm_tile(g, w, f, depth, q, x, lo + i, own + i * TILE_ROWS * depth, depth, j, b, next);
+          gemm_tile(g, w, f, depth, q, x, live[lo + i], own + i * TILE_ROWS * depth, depth, j, b, next);
         }
     }
 }
@@ -183,7 +216,11 @@ static void gemm_shared(const gemm_job *g, const gemm_plan *w, float *shared, in
 // p, n as gemm_of. ColSum must be given with a transposed A only.
 static void gemm(void **p, const int64_t *n, const double *_) {
   gemm_job g = gemm_of(p, n);
-  gemm_plan w = gemm_planned(&g, n[10], omp_get_max_threads());
+  int threads = omp_get_max_threads();
+  gemm_plan w = gemm_planned(&g, n[10], threads);
+  span *live = (span *)((float *)p[8] + w.shared + threads * (w.own + w.waiting));
+  if (g.keep && w.packed_a) live_terms(&g, (int32_t *)(live + w.panels_a)), w.K = units(g.a.k, g.a.pairs);
+  int64_t panels = live_panels(&g, &w, live);
 #pragma omp parallel
   {
     int t = omp_get_thread_num(), T = omp_get_num_threads();
@@ -193,9 +230,14 @@ static void gemm(void **p, const int64_t *n, const double *_) {
 #pragma omp barrier
     }
     int ia = t % w.ta, ib = t / w.ta;
-    int64_t a0 = w.panels_a * ia / w.ta, a1 = w.panels_a * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
-    if (w.stays_a) gemm_columns(&g, &w, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
-    else gemm_rows(&g, &w, shared, own, a0, a1, b0, b1);
+    int64_t a0 = panels * ia / w.ta, a1 = panels * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
+    if (w.stays_a) gemm_columns(&g, &w, live, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
+    else gemm_rows(&g, &w, live, shared, own, a0, a1, b0, b1);
+    if (g.keep && g.epilogue == 4 && g.c != g.residual) {
+#pragma omp for schedule(static) nowait
+      for (int64_t r = 0; r < g.m; r++)
+        if (!is_live(g.keep, r / g.per)) memcpy((float *)g.c + r * g.n, g.residual + r * g.n, g.n * 4);
+    }
   }
 }
 
@@ -205,5 +247,5 @@ static void gemm_room(void **p, const int64_t *n, const double *_) {
   gemm_job g = gemm_of(q, n);
   int threads = omp_get_max_threads();
   gemm_plan w = gemm_planned(&g, n[10], threads);
-  *(int64_t *)p[0] = (w.shared + threads * (w.own + w.waiting)) * 4;
+  *(int64_t *)p[0] = (w.shared + threads * (w.own + w.waiting) + w.list) * 4;
 }

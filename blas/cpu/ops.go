@@ -70,7 +70,7 @@ func (d *Device) LayerNormBackward(l blas.LayerNormBackward) {
 	if l.Accumulate {
 		add = 1
 	}
-	d.kernel(l, C.K_NORM_BACKWARD, []blas.Tensor{l.DX, l.DY, l.X, l.Mean, l.Rstd, l.Weight, l.DWeight, l.DBias, l.Low, l.Keep},
+	d.kernel(l, C.K_NORM_BACKWARD, []blas.Tensor{l.DX, l.DY, l.X, l.Mean, l.Rstd, l.Weight, l.DWeight, l.DBias, l.Low, l.Keep, l.KeepDY},
 		[]int{l.X.Rows(), l.X.Cols(), kind(l.DY), add, l.RowsPer})
 }
 
@@ -103,14 +103,14 @@ func (d *Device) RelPosBiasBackward(r blas.RelPosBiasBackward) {
 // Attention implements blas.Device.
 func (d *Device) Attention(a blas.Attention) {
 	only(a.Name(), a.QKV)
-	d.kernel(a, C.K_ATTENTION, []blas.Tensor{a.Out, a.LSE, a.QKV, a.Bias},
+	d.kernel(a, C.K_ATTENTION, []blas.Tensor{a.Out, a.LSE, a.QKV, a.Bias, a.Keep},
 		[]int{a.LSE.Dim(0), a.LSE.Dim(2), a.Heads, a.Out.Cols() / a.Heads, kind(a.QKV)}, a.Scale())
 }
 
 // AttentionBackward implements blas.Device.
 func (d *Device) AttentionBackward(a blas.AttentionBackward) {
 	only(a.Name(), a.QKV)
-	d.kernel(a, C.K_ATTENTION_BACKWARD, []blas.Tensor{a.DQKV, a.DBias, a.DOut, a.Out, a.LSE, a.QKV, a.Bias},
+	d.kernel(a, C.K_ATTENTION_BACKWARD, []blas.Tensor{a.DQKV, a.DBias, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, a.Keep},
 		[]int{a.LSE.Dim(0), a.LSE.Dim(2), a.Heads, a.Out.Cols() / a.Heads, kind(a.QKV)}, a.Scale())
 }
 

@@ -99,7 +99,7 @@ static void norm(void **p, const int64_t *n, const double *f) {
   }
 }
 
-// p: DX, DY, X, Mean, Rstd, Weight, DWeight, DBias, Low, Keep; n: M, D, type, accumulate, rows per factor
+// p: DX, DY, X, Mean, Rstd, Weight, DWeight, DBias, Low, Keep, KeepDY; n: M, D, type, accumulate, rows per factor
 static void norm_backward(void **p, const int64_t *n, const double *f) {
   int64_t M = n[0], D = n[1];
   const float *w = p[5], *mean = p[3], *rstd = p[4];
@@ -112,20 +112,24 @@ static void norm_backward(void **p, const int64_t *n, const double *f) {
     for (int64_t r = M * t / teams; r < M * (t + 1) / teams; r++) {
       const float *x = (float *)p[2] + r * D;
       float *dx = (float *)p[0] + r * D, g = 0, gx = 0, m = mean[r], s = rstd[r];
-      load(dy, p[1], r * D, D, n[2]);
+      if (p[10] && !is_live(p[10], r / n[4])) { // DY counts 0
+        if (!n[3]) memset(dx, 0, D * 4);
+      } else {
+        load(dy, p[1], r * D, D, n[2]);
 #pragma omp simd reduction(+ : g, gx)
-      for (int64_t c = 0; c < D; c++) {
-        hat[c] = (x[c] - m) * s;
-        dw[c] += dy[c] * hat[c];
-        db[c] += dy[c];
-        dy[c] *= w[c];
-        g += dy[c];
-        gx += dy[c] * hat[c];
-      }
-      g /= D, gx /= D;
-      for (int64_t c = 0; c < D; c++) {
-        float v = s * (dy[c] - g - hat[c] * gx);
-        dx[c] = n[3] ? dx[c] + v : v;
+        for (int64_t c = 0; c < D; c++) {
+          hat[c] = (x[c] - m) * s;
+          dw[c] += dy[c] * hat[c];
+          db[c] += dy[c];
+          dy[c] *= w[c];
+          g += dy[c];
+          gx += dy[c] * hat[c];
+        }
+        g /= D, gx /= D;
+        for (int64_t c = 0; c < D; c++) {
+          float v = s * (dy[c] - g - hat[c] * gx);
+          dx[c] = n[3] ? dx[c] + v : v;
+        }
       }
       if (!p[8]) continue;
       float keep = p[9] ? ((float *)p[9])[r / n[4]] : 1;

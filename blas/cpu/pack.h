@@ -2,8 +2,8 @@
 // the last pair, beyond an odd k.
 
 // matrix is an operand as it lies in memory, seen as columns of length k: column j's element i is at i·ld + j, or, where k runs
-// along memory (along), at j·ld + i.
-typedef struct { const void *data; int64_t ld, k, columns; int type, pairs, along; } matrix;
+// along memory (along), at j·ld + i. rows, if there, are those of memory that k counts, where columns lie side by side.
+typedef struct { const void *data; int64_t ld, k, columns; int type, pairs, along; const int32_t *rows; } matrix;
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t units(int64_t k, int pairs) { return pairs ? (k + 1) / 2 : k; }
@@ -11,17 +11,22 @@ static inline int64_t units(int64_t k, int pairs) { return pairs ? (k + 1) / 2 :
 // part is the matrix at units p to p+n of k.
 static inline matrix part(matrix m, int64_t p, int64_t n) {
   int64_t at = p << m.pairs, size = size_of(m.type), rest = m.k - at;
-  m.data = (const char *)m.data + (m.along ? at : at * m.ld) * size;
+  if (m.rows) m.rows += at;
+  else m.data = (const char *)m.data + (m.along ? at : at * m.ld) * size;
   m.k = n << m.pairs < rest ? n << m.pairs : rest;
   return m;
 }
 
+// row_of is where element i of columns that lie side by side begins.
+static inline int64_t row_of(const matrix *m, int64_t i) { return (m->rows ? m->rows[i] : i) * m->ld; }
+
 // units_across reads unit p of columns at to at+n, which lie side by side.
 static inline void units_across(float *dst, const matrix *m, int64_t p, int64_t at, int64_t n) {
-  if (!m->pairs) { load(dst, m->data, p * m->ld + at, n, m->type); return; }
-  const uint16_t *low = (const uint16_t *)m->data + 2 * p * m->ld + at, *high = low + m->ld;
+  if (!m->pairs) { load(dst, m->data, row_of(m, p) + at, n, m->type); return; }
+  int whole = 2 * p + 1 < m->k;
+  const uint16_t *low = (const uint16_t *)m->data + row_of(m, 2 * p) + at, *high = (const uint16_t *)m->data + row_of(m, 2 * p + whole) + at;
   uint32_t *out = (uint32_t *)dst;
-  if (2 * p + 1 < m->k) for (int64_t i = 0; i < n; i++) out[i] = low[i] | (uint32_t)high[i] << 16;
+  if (whole) for (int64_t i = 0; i < n; i++) out[i] = low[i] | (uint32_t)high[i] << 16;
   else for (int64_t i = 0; i < n; i++) out[i] = low[i];
 }
 
@@ -57,8 +62,8 @@ static inline __attribute__((always_inline)) void pack_across(const int width, f
     for (int64_t p = 0; p < K; p++) {
       float *out = dst + (at - first) * K + p * width;
       for (int64_t r = (p + AHEAD) << m->pairs; r < (p + AHEAD + 1) << m->pairs && r < m->k; r++)
-        fetch((const char *)m->data + (r * m->ld + at) * size, n * size);
-      const float *x = m->type == F32 ? (const float *)m->data + p * m->ld + at : wide;
+        fetch((const char *)m->data + (row_of(m, r) + at) * size, n * size);
+      const float *x = m->type == F32 ? (const float *)m->data + row_of(m, p) + at : wide;
       if (x == wide) units_across(wide, m, p, at, n);
       if (sums) add_units(sums + at, x, n, m->pairs);
       for (int64_t t = 0; t < whole; t++) memcpy(out + t * width * K, x + t * width, width * 4);

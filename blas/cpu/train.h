@@ -141,8 +141,8 @@ static void ema(void **p, const int64_t *n, const double *f) {
   for (int64_t i = 0; i < n[0]; i++) a[i] = d * a[i] + e * x[i];
 }
 
-// p: C, product (f32), Bias, Aux, Residual, Keep; n: m, n, epilogue, accumulate, C's type, compute type, rows per factor, number of the first
-// row
+// p: C, product (f32), Bias, Aux, Residual, Keep (of the residual epilogue); n: m, n, epilogue, accumulate, C's type, compute type, rows per
+// factor, number of the first row
 static void epilogue(void **p, const int64_t *n, const double *f) {
   int64_t N = n[1];
 #pragma omp parallel for schedule(static)
@@ -161,7 +161,9 @@ static void epilogue(void **p, const int64_t *n, const double *f) {
         load(y, p[3], at, m, n[5]);
         for (int64_t i = 0; i < m; i++) x[i] *= gelu_grad(y[i]);
       } else if (n[2] == 4) {
-        for (int64_t i = 0; i < m; i++) x[i] = ((float *)p[4])[at + i] + keep * x[i];
+        const float *residual = (float *)p[4] + at;
+        if (keep == 0) memcpy(x, residual, m * 4);
+        else for (int64_t i = 0; i < m; i++) x[i] = residual[i] + keep * x[i];
       } else if (n[3]) {
         load(y, p[0], at, m, n[4]);
         for (int64_t i = 0; i < m; i++) x[i] += y[i];

@@ -61,6 +61,12 @@ func (d *Device) Attention(a blas.Attention) {
 	for bh := range a.LSE.Dim(0) * a.Heads {
 		b, h := bh/a.Heads, bh%a.Heads
 		in := newHead(a.QKV, b, h, n, a.Heads)
+		if keep(a.Keep, b, 1) == 0 {
+			for i := range n {
+				clear(row(a.Out, in.first+i)[in.col : in.col+in.d])
+			}
+			continue
+		}
 		s := in.scores(a.Scale(), headBias(a.Bias, h, n))
 		for i := range n {
 			l := logSumExp(s[i*n : (i+1)*n])
@@ -99,6 +105,10 @@ func (d *Device) AttentionBackward(a blas.AttentionBackward) {
 	dbias := make([]float64, a.DBias.Len())
 	for bh := range a.LSE.Dim(0) * a.Heads {
 		b, h := bh/a.Heads, bh%a.Heads
+		if keep(a.Keep, b, 1) == 0 {
+			clear(data(a.DQKV.Slice(b*n, (b+1)*n)))
+			continue
+		}
 		var db []float64
 		if a.DBias.Ok() {
 			db = dbias[h*n*n : (h+1)*n*n]

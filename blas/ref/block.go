@@ -36,9 +36,10 @@ func (d *Device) LayerNormBackward(l blas.LayerNormBackward) {
 	width := l.X.Cols()
 	mean, rstd, weight := data(l.Mean), data(l.Rstd), data(l.Weight)
 	dweight, dbias := make([]float64, width), make([]float64, width)
+	in := live(l.DY, l.KeepDY, l.RowsPer)
 	xhat, g := make([]float64, width), make([]float64, width)
 	for r := range l.X.Rows() {
-		x, dy, dx := row(l.X, r), row(l.DY, r), row(l.DX, r)
+		x, dy, dx := row(l.X, r), in[r*width:(r+1)*width], row(l.DX, r)
 		var meanG, meanGX float64
 		for c := range x {
 			xhat[c] = (x[c] - mean[r]) * rstd[r]

@@ -13,9 +13,12 @@ import (
 func (d *Device) Gemm(g blas.Gemm) {
 	g.Check()
 	m, n, _ := g.Dims()
-	out := make([]float64, m*n)
+	a, b, out := live(g.A, g.Keep, g.RowsPer), data(g.B), make([]float64, m*n)
+	if g.TransA {
+		b = live(g.B, g.Keep, g.RowsPer)
+	}
 	if m > 0 && n > 0 {
-		blas64.Gemm(trans(g.TransA), trans(g.TransB), 1, general(g.A), general(g.B), 0,
+		blas64.Gemm(trans(g.TransA), trans(g.TransB), 1, general(g.A, a), general(g.B, b), 0,
 			blas64.General{Rows: m, Cols: n, Stride: n, Data: out})
 	}
 	bias, aux, residual := data(g.Bias), data(g.Aux), data(g.Residual)
@@ -30,10 +33,15 @@ func (d *Device) Gemm(g blas.Gemm) {
 		case blas.GELUGrad:
 			out[i] *= geluGrad(aux[i])
 		case blas.AddResidual:
+			factor := keep(g.Keep, r, g.RowsPer)
+			if factor == 0 {
+				out[i] = residual[i]
+				continue
+			}
 			if bias != nil {
 				out[i] += bias[c]
 			}
-			out[i] = residual[i] + keep(g.Keep, r, g.RowsPer)*out[i]
+			out[i] = residual[i] + factor*out[i]
 		}
 	}
 	if g.Accumulate {
@@ -45,7 +53,7 @@ func (d *Device) Gemm(g blas.Gemm) {
 		d.LayerNorm(g.Norm)
 	}
 	if g.ColSum.Ok() {
-		add(g.ColSum, sumOverK(g.A, g.TransA, m))
+		add(g.ColSum, sumOverK(a, g.A.Cols(), g.TransA, m))
 	}
 }
 
@@ -56,14 +64,14 @@ func trans(t bool) gblas.Transpose {
 	return gblas.NoTrans
 }
 
-func general(t blas.Tensor) blas64.General {
-	return blas64.General{Rows: t.Rows(), Cols: t.Cols(), Stride: max(t.Cols(), 1), Data: data(t)}
+func general(t blas.Tensor, v []float64) blas64.General {
+	return blas64.General{Rows: t.Rows(), Cols: t.Cols(), Stride: max(t.Cols(), 1), Data: v}
 }
 
-// sumOverK sums op(A) [m, k] over k.
-func sumOverK(a blas.Tensor, transA bool, m int) []float64 {
-	sum, v, cols := make([]float64, m), data(a), a.Cols()
-	for i, x := range v {
+// sumOverK sums op(A) [m, k] over k; a is A as it lies.
+func sumOverK(a []float64, cols int, transA bool, m int) []float64 {
+	sum := make([]float64, m)
+	for i, x := range a {
 		if transA {
 			sum[i%cols] += x
 		} else {

@@ -8,6 +8,7 @@ package ref
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sort"
 
 	"mvptargets/blas"
@@ -28,8 +29,8 @@ func New() *Device { return &Device{live: map[*memory]string{}} }
 
 // Info implements blas.Device.
 func (d *Device) Info() blas.Info {
-	return blas.Info{Name: "ref", Detail: "pure Go on gonum, " + runtime.Version(), Threads: 1,
-		Compute: []blas.DType{blas.F32, blas.BF16, blas.F64}, Paths: []string{"go"}}
+	types := []blas.DType{blas.F32, blas.BF16, blas.F64}
+	return blas.Info{Name: "ref", Detail: "pure Go on gonum, " + runtime.Version(), Threads: 1, Compute: types, Skips: types, Paths: []string{"go"}}
 }
 
 // Alloc implements blas.Device.
@@ -125,6 +126,20 @@ func add(t blas.Tensor, v []float64) {
 	for i, x := range v {
 		dst[i] = dt.Round(dst[i] + x)
 	}
+}
+
+// live is the elements of a tensor, 0 in the rows of dropped samples.
+func live(t, factors blas.Tensor, rowsPer int) []float64 {
+	if !factors.Ok() {
+		return data(t)
+	}
+	v, c := slices.Clone(data(t)), t.Cols()
+	for r := range t.Rows() {
+		if keep(factors, r, rowsPer) == 0 {
+			clear(v[r*c : (r+1)*c])
+		}
+	}
+	return v
 }
 
 // keep is the drop path factor of row r: 1 where there is none.

@@ -50,7 +50,8 @@ extern "C" __global__ void gelu_grad_f32(float *c, const float *u, long long n) 
 extern "C" __global__ void gelu_grad_bf16(bf16 *c, const bf16 *u, long long n) { times_gelu_grad(c, u, n); }
 
 // c[r,j] = residual[r,j] + keep[(first+r)/rows_per]·(x[r,j] + bias[j]); x is the float32 product of some rows, still in the second
-// level cache; bias and keep are optional. Moves 8 bytes a number from and to memory, 4 more from the cache.
+// level cache; bias and keep are optional, and where the factor is 0, c is the residual whatever x holds. Moves 8 bytes a number from
+// and to memory, 4 more from the cache.
 extern "C" __global__ void residual_f32(float *c, const float *x, const float *bias, const float *residual, const float *keep, int rows,
                                         int cols, int rows_per, int first) {
 	long long n = (long long)rows * cols;
@@ -62,8 +63,8 @@ extern "C" __global__ void residual_f32(float *c, const float *x, const float *b
 		for (int k = 0; k < 4 && i + k < n; k++) {
 			int row = (int)((i + k) / cols), col = (int)((i + k) % cols);
 			if (bias) v[k] += bias[col];
-			if (keep) v[k] *= keep[(first + row) / rows_per];
-			r[k] += v[k];
+			float factor = keep ? keep[(first + row) / rows_per] : 1.f;
+			if (factor != 0) r[k] += factor * v[k];
 		}
 		store4(c + i, r, n - i, vector);
 	}

@@ -56,7 +56,7 @@ __device__ void residual_norm(float *c, T *y, float *mean, float *rstd, const fl
 		load4(old, residual + j, d - j, vector);
 		if (bias) load4(b, bias + j, d - j, vector);
 		for (int k = 0; k < 4; k++) {
-			v[i][k] = old[k] + factor * (v[i][k] + b[k]);
+			v[i][k] = factor != 0 ? old[k] + factor * (v[i][k] + b[k]) : old[k];
 			if (j + k < d) sum += v[i][k];
 		}
 		store4(c + j, v[i], d - j, vector);

@@ -52,12 +52,13 @@ const cachedRows = 8192
 // Gemm books a product. With drop path the residual stream and the layer norm are another kernel's, which runs behind each part of the
 // product; without it only the norm is.
 func (b *book) Gemm(o blas.Gemm) {
-	if norm := o.Norm; norm.Y.Ok() && !o.Keep.Ok() {
+	dropPath := o.Epilogue == blas.AddResidual && o.Keep.Ok()
+	if norm := o.Norm; norm.Y.Ok() && !dropPath {
 		o.Norm = blas.LayerNorm{}
 		b.op(norm)
 	}
 	c := o.Cost()
-	if o.Keep.Ok() {
+	if dropPath {
 		parts := (o.C.Rows() + cachedRows - 1) / cachedRows
 		own := int64(o.C.Bytes() + o.Residual.Bytes() + o.Norm.Y.Bytes())
 		for range parts {

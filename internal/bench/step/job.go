@@ -29,6 +29,7 @@ type job struct {
 	Device, DType                       string
 	Batch, Micro, Steps, Depth, Threads int
 	Cut                                 int
+	DropPath                            float64
 }
 
 // measured is what a round gave, ours or the peer's.
@@ -64,14 +65,24 @@ func (j job) stepper(dev blas.Device) (step func(meanwhile func()) (wait func() 
 		return nil, nil, err
 	}
 	micros := j.Batch / j.Micro
-	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
+	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, DropPath: j.DropPath > 0,
+		Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
 	b := madeUp(j.Micro, j.config())
+	if j.DropPath > 0 {
+		b.Keep = make([]float32, 2*j.Depth*j.Micro)
+	}
 	m.Refresh()
+	steps := uint64(0)
 	step = func(meanwhile func()) func() (student.StepResult, error) {
 		m.BeginStep()
 		for i := range micros {
 			if i == j.Cut && j.Cut > 0 {
 				break
+			}
+			if b.Keep != nil {
+				for n := range j.Micro {
+					student.FillKeep(b.Keep, n, j.Micro, j.Depth, j.DropPath, 1, steps, uint64(i*j.Micro+n))
+				}
 			}
 			m.Upload(b)
 			m.MicroStep()
@@ -79,6 +90,7 @@ func (j job) stepper(dev blas.Device) (step func(meanwhile func()) (wait func() 
 				meanwhile()
 			}
 		}
+		steps++
 		m.EndStep(student.Optimizer{Beta1: 0.9, Beta2: 0.98, Eps: 1e-8, MaxNorm: 3}, 1.5e-3, 0.05)
 		return m.Figures()
 	}
@@ -172,7 +184,7 @@ func (j job) profile(ctx context.Context, w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "%s, batch %d in micro-batches of %d, %s\n", j.DType, j.Batch, j.Micro, dev.Info().Detail)
+	fmt.Fprintf(w, "%s, batch %d in micro-batches of %d, drop path %g (rates count what it drops), %s\n", j.DType, j.Batch, j.Micro, j.DropPath, dev.Info().Detail)
 	return profile.Write(w, timed.Rows(), j.Steps)
 }
 
@@ -183,7 +195,8 @@ func (j job) child(ctx context.Context) (measured, error) {
 		return measured{}, err
 	}
 	return roundOf(exec.CommandContext(ctx, self, "--alone", "--dtype", j.DType, "--batch", fmt.Sprint(j.Batch), "--micro", fmt.Sprint(j.Micro),
-		"--steps", fmt.Sprint(j.Steps), "--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads), "--cut", fmt.Sprint(j.Cut)))
+		"--steps", fmt.Sprint(j.Steps), "--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads), "--cut", fmt.Sprint(j.Cut),
+		"--drop-path", fmt.Sprint(j.DropPath)))
 }
 
 //go:embed peer.py
@@ -195,7 +208,7 @@ func (j job) peer(ctx context.Context, python string, compiled bool) (measured, 
 		return measured{}, errors.New("no Python was given")
 	}
 	args := []string{"-c", peerScript, "--dtype", j.DType, "--batch", fmt.Sprint(j.Batch), "--steps", fmt.Sprint(j.Steps),
-		"--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads)}
+		"--depth", fmt.Sprint(j.Depth), "--threads", fmt.Sprint(j.Threads), "--drop-path", fmt.Sprint(j.DropPath)}
 	if compiled {
 		args = append(args, "--compile")
 	}

@@ -59,6 +59,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.job.Steps, "steps", 2, "timed steps in a round, a `number`")
 	f.IntVar(&b.job.Depth, "depth", 12, "blocks, a `number`")
 	f.IntVar(&b.job.Threads, "threads", 0, "`threads`; 0: one per core")
+	f.Float64Var(&b.job.DropPath, "drop-path", 0.1, "`rate` of the last block, of ours and of the peer; 0: no drop path")
 	f.IntVar(&b.rounds, "rounds", 2, "`turns` of ours and the peer's")
 	only := f.Enum("dtype", "all", []string{"all", "f32", "bf16"}, "compute type")
 	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes; cuda runs --alone")
@@ -73,6 +74,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if b.job.Micro < 1 || b.job.Batch%b.job.Micro != 0 || b.job.Steps < 1 || b.rounds < 1 {
 		return cli.Usagef("--micro must divide --batch, and --steps and --rounds be positive")
+	}
+	if !(b.job.DropPath >= 0 && b.job.DropPath < 1) {
+		return cli.Usagef("--drop-path must be at least 0 and below 1")
 	}
 	b.job.Device = *device
 	if *memory {
@@ -151,8 +155,11 @@ func (b *bench) print(results []result) {
 			break
 		}
 	}
-	fmt.Printf("images per second, batch %d (ours in micro-batches of %d), depth %d, median of %d steps in %d turns\n",
-		b.job.Batch, b.job.Micro, b.job.Depth, b.job.Steps*b.rounds, b.rounds)
+	fmt.Printf("images per second, batch %d (ours in micro-batches of %d), depth %d, drop path %g, median of %d steps in %d turns\n",
+		b.job.Batch, b.job.Micro, b.job.Depth, b.job.DropPath, b.job.Steps*b.rounds, b.rounds)
+	if b.job.DropPath > 0 {
+		fmt.Println("Ours skips the branches of the samples that drop path drops; PyTorch multiplies them by 0, and the limit is its multiplications.")
+	}
 	fmt.Println("| step | ours | PyTorch | ours / PyTorch | limit | ours / limit | peak memory, GB: ours | PyTorch |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, r := range results {

@@ -1,5 +1,5 @@
 """The training step that bench-step times, written with PyTorch and timm's Beit: ViT-B/16 with shared relative position bias, layer
-scale and mask token, cosine loss to 512 numbers at 75 masked patches, gradient clipping, fused AdamW; bf16 by autocast. Prints one
+scale, drop path and mask token, cosine loss to 512 numbers at 75 masked patches, gradient clipping, fused AdamW; bf16 by autocast. Prints one
 JSON line: seconds of each step after the warm-up, and the peak memory.
 """
 import argparse
@@ -21,6 +21,7 @@ ap.add_argument("--batch", type=int, required=True)
 ap.add_argument("--steps", type=int, required=True)
 ap.add_argument("--depth", type=int, required=True)
 ap.add_argument("--threads", type=int, required=True)
+ap.add_argument("--drop-path", type=float, required=True)
 ap.add_argument("--compile", action="store_true")
 args = ap.parse_args()
 torch.set_num_threads(args.threads or len(os.sched_getaffinity(0)))
@@ -32,7 +33,7 @@ class Student(nn.Module):
     def __init__(self):
         super().__init__()
         self.beit = Beit(img_size=224, patch_size=16, embed_dim=WIDTH, depth=args.depth, num_heads=12, init_values=0.1, num_classes=0,
-                         use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
+                         drop_path_rate=args.drop_path, use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
         self.norm, self.head = nn.LayerNorm(WIDTH, eps=1e-6), nn.Linear(WIDTH, TARGET)
 
