@@ -194,7 +194,7 @@ func TestDescriptorsOfTheRealLibrary(t *testing.T) {
 	t.Log(l.d.libs.versions[1])
 	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
 		for _, epilogue := range []int{1, 4, 164, 192, 512} {
-			key := productKey{m: 64, n: 32, k: 16, transA: epilogue == 512, transB: true, operands: compute, out: compute, epilogue: epilogue,
+			key := productKey{m: 64, n: 32, k: 16, transA: epilogue == 512, transB: true, scaled: epilogue == 4, operands: compute, out: compute, epilogue: epilogue,
 				a: 16, b: 32, c: 256, result: 256}
 			if _, err := l.describe(key, 4096, 8192); err != nil {
 				t.Errorf("epilogue %d in %v: %v", epilogue, compute, err)

@@ -5,9 +5,9 @@ package cuda
 //
 // static cublasStatus_t matmul(const cublaslt_api *api, cublasLtHandle_t h, cublasLtMatmulDesc_t desc, CUdeviceptr a, cublasLtMatrixLayout_t la,
 //                              CUdeviceptr b, cublasLtMatrixLayout_t lb, float beta, CUdeviceptr c, CUdeviceptr d, cublasLtMatrixLayout_t ld,
-//                              const cublasLtMatmulAlgo_t *algo, CUdeviceptr workspace, size_t bytes, CUstream s) {
-//	float one = 1;
-//	return api->cublasLtMatmul(h, desc, &one, (void *)a, la, (void *)b, lb, &beta, (void *)c, ld, (void *)d, ld, algo, (void *)workspace, bytes, s);
+//                              CUdeviceptr scales, const cublasLtMatmulAlgo_t *algo, CUdeviceptr workspace, size_t bytes, CUstream s) {
+//	float here[2] = {1, beta}, *by = scales ? (float *)scales : here;
+//	return api->cublasLtMatmul(h, desc, by, (void *)a, la, (void *)b, lb, by + 1, (void *)c, ld, (void *)d, ld, algo, (void *)workspace, bytes, s);
 // }
 // static cublasStatus_t set_pointer(const cublaslt_api *api, cublasLtMatmulDesc_t desc, unsigned attribute, CUdeviceptr p) {
 //	void *value = (void *)p;
@@ -42,6 +42,8 @@ type problem struct {
 	bias blas.Tensor // [n], float32; absent: none
 	aux  blas.Tensor // of GELU
 	sums blas.Tensor // [m], of BGRADB
+
+	scales C.CUdeviceptr // two floats that the product and add are multiplied by; 0: both by 1
 }
 
 // products holds cuBLASLt's handle and one product per kind, with its descriptors and the algorithm that was chosen for it.
@@ -61,10 +63,13 @@ type productKey struct {
 	transA, transB  bool
 	operands, out   blas.DType
 	epilogue        int
-	add             bool
+	add, scaled     bool
 	a, b, c, result int // alignments of the pointers in bytes, at most 256
 	vector, aux     int // of bias or bias gradient and of GELU's buffer; the heuristic looks at those pointers too
 }
+
+// places are the addresses of A, B, what is added, the result, and the scales, if there are any.
+type places [5]C.CUdeviceptr
 
 // product is ready to run; algo is meaningless where there is none.
 type product struct {
@@ -110,14 +115,14 @@ func (d *Device) tryMultiply(p problem, epilogue int) (bool, error) {
 	if p.bias.Ok() && epilogue == C.CUBLASLT_EPILOGUE_DEFAULT {
 		epilogue = C.CUBLASLT_EPILOGUE_BIAS
 	}
-	at := [4]C.CUdeviceptr{}
+	at := places{4: p.scales}
 	for i, t := range []blas.Tensor{g.A, g.B, p.add, p.c} {
 		var err error
 		if at[i], err = address(t); err != nil {
 			return false, err
 		}
 	}
-	key := productKey{transA: g.TransA, transB: g.TransB, operands: g.A.DType(), out: p.c.DType(), epilogue: epilogue, add: p.add.Ok(),
+	key := productKey{transA: g.TransA, transB: g.TransB, operands: g.A.DType(), out: p.c.DType(), epilogue: epilogue, add: p.add.Ok(), scaled: p.scales != 0,
 		a: alignment(at[0]), b: alignment(at[1]), c: alignment(at[2]), result: alignment(at[3])}
 	if !key.add {
 		at[2], key.c = at[3], key.result // not read
@@ -182,12 +187,12 @@ func (l *products) point(r *product, key productKey, vector, aux C.CUdeviceptr) 
 	return l.check(C.set_pointer(l.d.libs.lt, r.desc, C.CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux), "cublasLtMatmulDescSetAttribute(aux)")
 }
 
-func (l *products) run(r *product, algo *C.cublasLtMatmulAlgo_t, key productKey, at [4]C.CUdeviceptr) error {
+func (l *products) run(r *product, algo *C.cublasLtMatmulAlgo_t, key productKey, at places) error {
 	beta := C.float(0)
 	if key.add {
 		beta = 1
 	}
-	return l.check(C.matmul(l.d.libs.lt, l.handle, r.desc, at[1], r.b, at[0], r.a, beta, at[2], at[3], r.c, algo, l.workspace, workspaceBytes, l.d.compute),
+	return l.check(C.matmul(l.d.libs.lt, l.handle, r.desc, at[1], r.b, at[0], r.a, beta, at[2], at[3], r.c, at[4], algo, l.workspace, workspaceBytes, l.d.compute),
 		"cublasLtMatmul")
 }
 
@@ -201,9 +206,14 @@ func (l *products) describe(key productKey, vector, aux C.CUdeviceptr) (*product
 	if err := l.check(C.call_cublasLtMatmulDescCreate(api, &r.desc, compute, C.CUDA_R_32F), "cublasLtMatmulDescCreate"); err != nil {
 		return nil, err
 	}
+	scalars := C.CUBLASLT_POINTER_MODE_HOST
+	if key.scaled {
+		scalars = C.CUBLASLT_POINTER_MODE_DEVICE
+	}
 	for _, a := range []struct {
 		attribute, value int
-	}{{C.CUBLASLT_MATMUL_DESC_TRANSA, transposed(key.transB)}, {C.CUBLASLT_MATMUL_DESC_TRANSB, transposed(key.transA)}, {C.CUBLASLT_MATMUL_DESC_EPILOGUE, key.epilogue}} {
+	}{{C.CUBLASLT_MATMUL_DESC_TRANSA, transposed(key.transB)}, {C.CUBLASLT_MATMUL_DESC_TRANSB, transposed(key.transA)}, {C.CUBLASLT_MATMUL_DESC_EPILOGUE, key.epilogue},
+		{C.CUBLASLT_MATMUL_DESC_POINTER_MODE, scalars}} {
 		if err := l.check(C.set_int(api, r.desc, C.uint(a.attribute), C.int32_t(a.value)), "cublasLtMatmulDescSetAttribute"); err != nil {
 			return nil, err
 		}
@@ -251,7 +261,7 @@ func dataType(t blas.DType) C.cudaDataType {
 }
 
 // choose takes the heuristic's first algorithm, or with MVP_CUDA_SEARCH the fastest of its first eight.
-func (l *products) choose(r *product, key productKey, at [4]C.CUdeviceptr) error {
+func (l *products) choose(r *product, key productKey, at places) error {
 	api := l.d.libs.lt
 	preference, err := l.preference(key)
 	if err != nil {
@@ -297,7 +307,7 @@ func (l *products) preference(key productKey) (p C.cublasLtMatmulPreference_t, e
 }
 
 // fastest times candidates, each three times after a first, with the result going to scratch memory.
-func (l *products) fastest(r *product, key productKey, at [4]C.CUdeviceptr, candidates []C.cublasLtMatmulHeuristicResult_t) error {
+func (l *products) fastest(r *product, key productKey, at places, candidates []C.cublasLtMatmulHeuristicResult_t) error {
 	d := l.d
 	out, err := d.reserve(key.out.Size()*key.m*key.n, "timing products")
 	if err != nil {

@@ -142,6 +142,9 @@ typedef struct heuristic_st {
 	X(CUBLAS_COMPUTE_32F_FAST_TF32, 77)               \
 	X(CUDA_R_32F, 0)                                  \
 	X(CUDA_R_16BF, 14)                                \
+	X(CUBLASLT_POINTER_MODE_HOST, 0)                  \
+	X(CUBLASLT_POINTER_MODE_DEVICE, 1)                \
+	X(CUBLASLT_MATMUL_DESC_POINTER_MODE, 2)           \
 	X(CUBLASLT_MATMUL_DESC_TRANSA, 3)                 \
 	X(CUBLASLT_MATMUL_DESC_TRANSB, 4)                 \
 	X(CUBLASLT_MATMUL_DESC_EPILOGUE, 7)               \

@@ -13,9 +13,7 @@ import (
 //
 // cuBLASLt adds bias, residual and accumulates by itself, in float32 before the one rounding. Its GELU is the approximation by tanh,
 // which differs from the exact one by 4e-4 at most, less than bf16 keeps at 1: it is used in bf16, and float32 goes through own
-// kernels. A drop path factor per row is no epilogue of cuBLASLt: the float32 product of some rows stays in the second-level cache until
-// a kernel has added it to the residual stream, and taken the layer norm of that. Without factors cuBLASLt adds the residual while it
-// multiplies, which hides more than the norm could save.
+// kernels.
 func (d *Device) Gemm(g blas.Gemm) {
 	g.Check()
 	only(g.Name(), g.A, g.C)
@@ -40,8 +38,8 @@ func (d *Device) gemm(g blas.Gemm) error {
 	case blas.GELUGrad:
 		return d.gemmGELUGrad(p)
 	case blas.AddResidual:
-		if g.Keep.Ok() || g.C.DType() != blas.F32 {
-			return d.gemmResidual(g)
+		if g.Keep.Ok() {
+			return d.gemmDropPath(g)
 		}
 		p.add, p.bias = g.Residual, g.Bias
 	}
@@ -94,56 +92,63 @@ func (d *Device) gemmGELUGrad(p problem) error {
 	return d.launch("gelu_grad_"+g.C.DType().String(), d.flat(g.C.Len()), g.C, g.Aux, int64(g.C.Len()))
 }
 
-// productBytes bounds the float32 product that waits for its epilogue: an A100 has 40 MB of second-level cache, an H100 50.
-const productBytes = 24 << 20
+// fusedWidth is the widest row that kept_norm holds in registers (norm.cu); scalesBytes is where a bias lies behind drop path's scales
+// (elementwise.cu).
+const fusedWidth, scalesBytes = 1024, 256
 
-// fusedWidth is the widest row that residual_norm holds in registers (norm.cu).
-const fusedWidth = 1024
-
-// gemmResidual is C = Residual + keep·(op(A)·op(B) + bias) and C's layer norm, some rows at a time.
-func (d *Device) gemmResidual(g blas.Gemm) error {
-	m, n, k := g.Dims()
-	rows := m
-	if !g.TransA {
-		rows = min(m, max(128, productBytes/(4*n)/128*128))
-	}
-	x, err := d.scratch("a product", 4*rows*n)
+// gemmDropPath is C = Residual + keep·(op(A)·op(B) + bias) and C's layer norm. A sample's factor is 0 or the one that all others have
+// (package blas, "Dropped samples"). That one cuBLASLt multiplies by, from the device's memory, and adds the residual; the rows of dropped
+// samples get theirs back in the kernel that takes the norm.
+func (d *Device) gemmDropPath(g blas.Gemm) error {
+	m, n, _ := g.Dims()
+	c, err := address(g.C)
 	if err != nil {
 		return err
 	}
-	for lo := 0; lo < m; lo += rows {
-		hi := min(lo+rows, m)
-		part := problem{g: g, c: blas.NewTensor(&memory{p: x, name: "a product"}, blas.F32, hi-lo, n)}
-		if !g.TransA {
-			part.g.A = g.A.Reshape(m, k).Slice(lo, hi)
-		}
-		if err := d.multiply(part, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
+	if residual, err := address(g.Residual); err != nil || residual == c {
+		if err != nil {
 			return err
 		}
-		if err := d.residual(g, x, lo, hi, n); err != nil {
-			return err
-		}
+		return d.gemmInPlace(g)
 	}
-	return nil
+	scales, err := d.scratch("drop path", scalesBytes+4*n)
+	if err != nil {
+		return err
+	}
+	if err := d.launch("drop_path_scales", shape{grid: [3]int{ceil(n, threads)}, block: threads}, scales, g.Keep, g.Bias, g.Keep.Len(), n); err != nil {
+		return err
+	}
+	p := problem{g: g, c: g.C, add: g.Residual, scales: scales}
+	if g.Bias.Ok() {
+		p.bias = blas.NewTensor(&memory{p: scales + scalesBytes, name: "a bias"}, blas.F32, n)
+	}
+	if err := d.multiply(p, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
+		return err
+	}
+	l := g.Norm
+	if l.Y.Ok() && n <= fusedWidth {
+		return d.launch(typed("kept_norm", l.Y), rowsOf(m), g.C, l.Y, l.Mean, l.Rstd, g.Residual, g.Keep, l.Weight, l.Bias, m, n, g.RowsPer, float32(l.Eps))
+	}
+	if err := d.launch("put_back", rowsOf(m), g.C, g.Residual, g.Keep, m, n, g.RowsPer); err != nil || !l.Y.Ok() {
+		return err
+	}
+	return d.layerNorm(l)
 }
 
-// residual is gemmResidual's epilogue for the rows from lo to hi, of width n, whose product is x.
-func (d *Device) residual(g blas.Gemm, x C.CUdeviceptr, lo, hi, n int) error {
-	rows := func(t blas.Tensor) blas.Tensor { return t.Reshape(g.C.Len()/n, n).Slice(lo, hi) }
-	c, residual, l := rows(g.C), rows(g.Residual), g.Norm
-	fused := l.Y.Ok() && n <= fusedWidth
-	if !fused {
-		err := d.launch("residual_f32", d.flat(c.Len()), c, x, g.Bias, residual, g.Keep, hi-lo, n, max(g.RowsPer, 1), lo)
-		if err != nil || !l.Y.Ok() {
-			return err
-		}
+// gemmInPlace is gemmDropPath where C is the residual, which dropped samples could not get back: another kernel adds the product to it.
+func (d *Device) gemmInPlace(g blas.Gemm) error {
+	m, n, _ := g.Dims()
+	x, err := d.scratch("a product", 4*m*n)
+	if err != nil {
+		return err
 	}
-	l.X, l.Y, l.Mean, l.Rstd = c, rows(l.Y), l.Mean.Slice(lo, hi), l.Rstd.Slice(lo, hi)
-	if !fused {
-		return d.layerNorm(l)
+	if err := d.multiply(problem{g: g, c: blas.NewTensor(&memory{p: x, name: "a product"}, blas.F32, m, n)}, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
+		return err
 	}
-	return d.launch(typed("residual_norm", l.Y), rowsOf(hi-lo), c, l.Y, l.Mean, l.Rstd, x, g.Bias, residual, g.Keep, l.Weight, l.Bias,
-		hi-lo, n, max(g.RowsPer, 1), lo, float32(l.Eps))
+	if err := d.launch("residual_f32", d.flat(m*n), g.C, x, g.Bias, g.Residual, g.Keep, m, n, g.RowsPer); err != nil || !g.Norm.Y.Ok() {
+		return err
+	}
+	return d.layerNorm(g.Norm)
 }
 
 // gemmColumnSums adds the sums of op(A) over k to ColSum beside the product: cuBLASLt's bias gradient where it has one.

@@ -49,11 +49,27 @@ template <class T> __device__ void times_gelu_grad(T *c, const T *u, long long n
 extern "C" __global__ void gelu_grad_f32(float *c, const float *u, long long n) { times_gelu_grad(c, u, n); }
 extern "C" __global__ void gelu_grad_bf16(bf16 *c, const bf16 *u, long long n) { times_gelu_grad(c, u, n); }
 
-// c[r,j] = residual[r,j] + keep[(first+r)/rows_per]·(x[r,j] + bias[j]); x is the float32 product of some rows, still in the second
-// level cache; bias and keep are optional, and where the factor is 0, c is the residual whatever x holds. Moves 8 bytes a number from
-// and to memory, 4 more from the cache.
+// scales[0] is the factor that keep has for samples that are not dropped, 0 where all are; scales[1] = 1, and from scales[64] on the bias times
+// the factor, 0 where there is no bias: what cuBLASLt multiplies a product by, a residual by, and adds. Launch: a thread a column, 256 a block.
+extern "C" __global__ void drop_path_scales(float *scales, const float *keep, const float *bias, int samples, int cols) {
+	float factor = 0;
+	for (int i = lane(); i < samples; i += WARP) factor = fmaxf(factor, keep[i]);
+	for (int k = WARP / 2; k > 0; k /= 2) factor = fmaxf(factor, __shfl_xor_sync(ALL, factor, k));
+	if (place() == 0) scales[0] = factor, scales[1] = 1;
+	if (place() < cols) scales[64 + place()] = bias ? factor * bias[place()] : 0.f;
+}
+
+// c = residual in the rows of dropped samples, those whose keep[row/rows_per] is 0. Launch: 8 rows a block of 256. Moves 8 bytes a number there.
+extern "C" __global__ void put_back(float *c, const float *residual, const float *keep, int rows, int cols, int rows_per) {
+	int r = warp_row();
+	if (r >= rows || keep[r / rows_per] != 0) return;
+	for (int j = lane(); j < cols; j += WARP) c[(long long)r * cols + j] = residual[(long long)r * cols + j];
+}
+
+// c = residual + keep[row/rows_per]·(x + bias), residual where the factor is 0; x is the float32 product, bias optional, and c may be residual.
+// Moves 12 bytes a number.
 extern "C" __global__ void residual_f32(float *c, const float *x, const float *bias, const float *residual, const float *keep, int rows,
-                                        int cols, int rows_per, int first) {
+                                        int cols, int rows_per) {
 	long long n = (long long)rows * cols;
 	bool vector = aligned(c) && aligned(x) && aligned(residual) && cols % 4 == 0;
 	for (long long i = 4 * place(); i < n; i += 4 * places()) {
@@ -62,9 +78,8 @@ extern "C" __global__ void residual_f32(float *c, const float *x, const float *b
 		load4(r, residual + i, n - i, vector);
 		for (int k = 0; k < 4 && i + k < n; k++) {
 			int row = (int)((i + k) / cols), col = (int)((i + k) % cols);
-			if (bias) v[k] += bias[col];
-			float factor = keep ? keep[(first + row) / rows_per] : 1.f;
-			if (factor != 0) r[k] += factor * v[k];
+			float factor = keep[row / rows_per];
+			if (factor != 0) r[k] += factor * (bias ? v[k] + bias[col] : v[k]);
 		}
 		store4(c + i, r, n - i, vector);
 	}

@@ -34,32 +34,27 @@ __device__ void layer_norm(T *y, float *mean, float *rstd, const float *x, const
 extern "C" __global__ void layer_norm_f32(float *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias, int m, int d, float eps) { layer_norm(y, mean, rstd, x, weight, bias, m, d, eps); }
 extern "C" __global__ void layer_norm_bf16(bf16 *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias, int m, int d, float eps) { layer_norm(y, mean, rstd, x, weight, bias, m, d, eps); }
 
-// c = residual + keep[(first+row)/rows_per]·(x + bias) as residual_f32 has it, and y, mean and rstd of c as above; x [rows, d] is the float32
-// product of some rows, still in the second-level cache; bias and keep are optional. d is at most 1024: the row stays in registers.
-// Launch: 8 rows a block of 256. 8 + sizeof(T) bytes a number move from and to memory, 4 more from the cache.
+// In the rows of dropped samples, those whose keep[row/rows_per] is 0, c = residual; then y, mean and rstd of c, as above. In the other rows c
+// holds its sum already. d is at most 1024: the row stays in registers.
+// Launch: 8 rows a block of 256. 4 + sizeof(T) bytes a number move, 4 more in the rows of dropped samples.
 template <class T>
-__device__ void residual_norm(float *c, T *y, float *mean, float *rstd, const float *x, const float *bias, const float *residual, const float *keep,
-                              const float *weight, const float *shift, int rows, int d, int rows_per, int first, float eps) {
+__device__ void kept_norm(float *c, T *y, float *mean, float *rstd, const float *residual, const float *keep, const float *weight, const float *bias,
+                          int m, int d, int rows_per, float eps) {
 	constexpr int QUADS = 8;
 	int r = warp_row();
-	if (r >= rows) return;
+	if (r >= m) return;
 	long long at = (long long)r * d;
-	c += at, y += at, x += at, residual += at;
-	bool vector = d % 4 == 0 && aligned(c) && aligned(y) && aligned(x) && aligned(residual) && aligned(weight) && aligned(shift) && (!bias || aligned(bias));
-	float v[QUADS][4], factor = keep ? keep[(first + r) / rows_per] : 1.f, sum = 0, square = 0;
+	c += at, y += at, residual += at;
+	bool vector = d % 4 == 0 && aligned(c) && aligned(y) && aligned(residual) && aligned(weight) && aligned(bias), dropped = keep[r / rows_per] == 0;
+	const float *x = dropped ? residual : c;
+	float v[QUADS][4], sum = 0, square = 0;
 #pragma unroll
 	for (int i = 0; i < QUADS; i++) {
 		int j = 4 * (lane() + i * WARP);
 		if (j >= d) continue;
-		float b[4] = {}, old[4];
 		load4(v[i], x + j, d - j, vector);
-		load4(old, residual + j, d - j, vector);
-		if (bias) load4(b, bias + j, d - j, vector);
-		for (int k = 0; k < 4; k++) {
-			v[i][k] = factor != 0 ? old[k] + factor * (v[i][k] + b[k]) : old[k];
-			if (j + k < d) sum += v[i][k];
-		}
-		store4(c + j, v[i], d - j, vector);
+		sum += (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
+		if (dropped) store4(c + j, v[i], d - j, vector);
 	}
 	float mu = warp_sum(sum) / d;
 #pragma unroll
@@ -74,13 +69,13 @@ __device__ void residual_norm(float *c, T *y, float *mean, float *rstd, const fl
 		if (j >= d) continue;
 		float w[4], b[4];
 		load4(w, weight + j, d - j, vector);
-		load4(b, shift + j, d - j, vector);
+		load4(b, bias + j, d - j, vector);
 		for (int k = 0; k < 4; k++) v[i][k] = (v[i][k] - mu) * scale * w[k] + b[k];
 		store4(y + j, v[i], d - j, vector);
 	}
 }
-extern "C" __global__ void residual_norm_f32(float *c, float *y, float *mean, float *rstd, const float *x, const float *bias, const float *residual, const float *keep, const float *weight, const float *shift, int rows, int d, int rows_per, int first, float eps) { residual_norm(c, y, mean, rstd, x, bias, residual, keep, weight, shift, rows, d, rows_per, first, eps); }
-extern "C" __global__ void residual_norm_bf16(float *c, bf16 *y, float *mean, float *rstd, const float *x, const float *bias, const float *residual, const float *keep, const float *weight, const float *shift, int rows, int d, int rows_per, int first, float eps) { residual_norm(c, y, mean, rstd, x, bias, residual, keep, weight, shift, rows, d, rows_per, first, eps); }
+extern "C" __global__ void kept_norm_f32(float *c, float *y, float *mean, float *rstd, const float *residual, const float *keep, const float *weight, const float *bias, int m, int d, int rows_per, float eps) { kept_norm(c, y, mean, rstd, residual, keep, weight, bias, m, d, rows_per, eps); }
+extern "C" __global__ void kept_norm_bf16(float *c, bf16 *y, float *mean, float *rstd, const float *residual, const float *keep, const float *weight, const float *bias, int m, int d, int rows_per, float eps) { kept_norm(c, y, mean, rstd, residual, keep, weight, bias, m, d, rows_per, eps); }
 
 // dx (+)= rstd·(g - mean(g) - x̂·mean(g·x̂)), g = dy·weight; low = dx·keep in compute precision, where there is low. The block's sums for
 // the weight's and the bias's gradient, [2, d], go to partial[block]; add_rows adds them up.

@@ -147,7 +147,7 @@ func memory(w io.Writer, b *book) {
 	for name, n := range b.bytes {
 		groups[component(name)] += float64(n)
 	}
-	groups["the device's own: staging, cuBLASLt's workspace, scratch"] = 128e6 + 32<<20 + 24<<20 + 16e6
+	groups["the device's own: staging, cuBLASLt's workspace, scratch"] = 128e6 + 32<<20 + 24e6
 	var names []string
 	var total float64
 	for name, n := range groups {

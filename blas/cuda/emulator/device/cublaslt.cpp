@@ -20,7 +20,7 @@ namespace {
 
 constexpr cublasStatus_t INVALID_VALUE = 7, NOT_SUPPORTED = 15;
 struct Layout { cudaDataType type; uint64_t rows, cols; int64_t ld; };
-struct Desc { cublasComputeType_t compute; int transa, transb, epilogue; void *bias, *aux; int64_t ld_aux; };
+struct Desc { cublasComputeType_t compute; int scalars, transa, transb, epilogue; void *bias, *aux; int64_t ld_aux; };
 struct Preference { uint64_t workspace; uint32_t align[4]; };
 struct Algo { uint64_t magic, problem; uint32_t align[4]; uint64_t workspace; };
 constexpr uint64_t MAGIC = 0x656d756c61746564;
@@ -62,7 +62,7 @@ float gelu_grad(float x) {
 uint64_t hash(const Desc &d, const Layout *ls[4]) {
 	uint64_t h = 14695981039346656037u;
 	auto mix = [&](uint64_t v) { h = (h ^ v) * 1099511628211u; };
-	mix(d.compute), mix(d.transa), mix(d.transb), mix(d.epilogue), mix(d.ld_aux);
+	mix(d.compute), mix(d.scalars), mix(d.transa), mix(d.transb), mix(d.epilogue), mix(d.ld_aux);
 	for (int i = 0; i < 4; i++) mix(ls[i]->type), mix(ls[i]->rows), mix(ls[i]->cols), mix(ls[i]->ld);
 	return h;
 }
@@ -93,6 +93,7 @@ struct Work {
 	const void *pa, *pb, *pc;
 	void *pr;
 	float alpha, beta;
+	const float *scalars[2];  // on the device, in place of alpha and beta
 	const void *workspace;
 	size_t workspace_bytes;
 };
@@ -107,6 +108,10 @@ void run(void *with) {
 	const Desc &d = w.d;
 	size_t m = w.r.rows, n = w.r.cols, k = d.transa ? w.a.rows : w.a.cols;
 	bool bias = d.epilogue == CUBLASLT_EPILOGUE_BIAS || d.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+	for (int i = 0; i < 2 && d.scalars == CUBLASLT_POINTER_MODE_DEVICE; i++) {
+		if (!reads(w.scalars[i], 4, "cublasLtMatmul's scalars")) return;
+		(i ? w.beta : w.alpha) = *w.scalars[i];
+	}
 	if (!reads(w.pa, bytes_of(w.a), "cublasLtMatmul's A") || !reads(w.pb, bytes_of(w.b), "cublasLtMatmul's B")) return;
 	if (w.beta != 0 && !reads(w.pc, bytes_of(w.c), "cublasLtMatmul's C")) return;
 	if (bias && !reads(d.bias, m * size_of(w.r.type), "cublasLtMatmul's bias")) return;
@@ -163,6 +168,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
 	Desc *d = of(desc);
 	struct { void *to; size_t bytes; } to = {};
 	switch (attribute) {
+	case CUBLASLT_MATMUL_DESC_POINTER_MODE: to = {&d->scalars, 4}; break;
 	case CUBLASLT_MATMUL_DESC_TRANSA: to = {&d->transa, 4}; break;
 	case CUBLASLT_MATMUL_DESC_TRANSB: to = {&d->transb, 4}; break;
 	case CUBLASLT_MATMUL_DESC_EPILOGUE: to = {&d->epilogue, 4}; break;
@@ -225,7 +231,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
 		if ((size_t)ps[i] % chosen.align[i] || (size_t)ps[i] % size_of(ls[i]->type)) return refuse(INVALID_VALUE, "operand less aligned than the heuristic was told");
 	char text[200];
 	if (bytes < chosen.workspace || !emulator_range(workspace, bytes, text, sizeof text)) return refuse(INVALID_VALUE, "workspace");
-	emulator_issue(s, run, keep({*of(desc), *of(la), *of(lb), *of(lc), *of(ld), a, b, c, d, *(const float *)alpha, *(const float *)beta, workspace, bytes}));
+	Work w = {*of(desc), *of(la), *of(lb), *of(lc), *of(ld), a, b, c, d, 0, 0, {(const float *)alpha, (const float *)beta}, workspace, bytes};
+	if (w.d.scalars == CUBLASLT_POINTER_MODE_HOST) w.alpha = *w.scalars[0], w.beta = *w.scalars[1];
+	emulator_issue(s, run, keep(w));
 	return CUBLAS_STATUS_SUCCESS;
 }
 }
