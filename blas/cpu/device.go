@@ -38,7 +38,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sort"
+	"time"
 	"unsafe"
 
 	"mvptargets/blas"
@@ -192,11 +194,12 @@ func (d *Device) Upload(dst blas.Tensor, src []byte) {
 	if len(src) != dst.Bytes() {
 		panic(fmt.Sprintf("blas/cpu: upload of %d bytes to %v", len(src), dst))
 	}
-	d.wait(func() {
+	kept := slices.Clone(src) // so that the caller need not wait for what is queued
+	d.queue <- func() {
 		if p := address(dst); p != nil {
-			copy(unsafe.Slice((*byte)(p), len(src)), src)
+			copy(unsafe.Slice((*byte)(p), len(kept)), kept)
 		}
-	})
+	}
 }
 
 // Download implements blas.Device.
@@ -225,6 +228,9 @@ func (d *Device) Sync() (err error) {
 	d.wait(func() { err, d.err = d.err, nil })
 	return err
 }
+
+// Stamp implements profile.Stamper.
+func (d *Device) Stamp(t *time.Time) { d.queue <- func() { *t = time.Now() } }
 
 // Record implements blas.Device.
 func (d *Device) Record(_ string, issue func()) blas.Program { return blas.Replay(issue) }

@@ -40,7 +40,7 @@ typedef struct {
   int ta, tb;   // threads along A's and B's panels
 } gemm_plan;
 
-enum { MOST_UNITS = 800, TILE = TILE_ROWS * PANEL };
+enum { MOST_UNITS = 1600, TILE = TILE_ROWS * PANEL };
 
 static inline int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

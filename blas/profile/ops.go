@@ -9,11 +9,9 @@ func op[T blas.Op](d *Device, o T, do func(T)) { d.time(o.Name(), o.Cost(), func
 
 // Sync implements blas.Device.
 func (d *Device) Sync() error {
+	d.settle()
 	err := d.err
 	d.err = nil
-	if later := d.Device.Sync(); err == nil {
-		err = later
-	}
 	return err
 }
 

@@ -13,13 +13,24 @@ import (
 	"mvptargets/blas"
 )
 
-// Device is a blas.Device that, while On, waits for each operation and books its time under its name. Waiting makes a step slower
-// by what a device saves by running on without the caller, so shares count, not the sum.
+// Device is a blas.Device that, while On, books the time of each operation under its name. A Stamper's operations run on as ever; on
+// another device each is waited for, which makes a step slower, so that there shares count, not the sum.
 type Device struct {
 	blas.Device
-	On   bool
-	rows map[string]*Row
-	err  error // what waiting for an operation gave: the next Sync's
+	On     bool
+	rows   map[string]*Row
+	issued []*issued
+	err    error // what waiting for an operation gave: the next Sync's
+}
+
+// Stamper is a device that notes the time when all operations before are done, without anyone waiting. The note can be read after Sync.
+type Stamper interface{ Stamp(*time.Time) }
+
+// issued is an operation that is not booked yet.
+type issued struct {
+	name       string
+	cost       blas.Cost
+	start, end time.Time
 }
 
 // Row is what one name came to.
@@ -33,8 +44,9 @@ type Row struct {
 // New wraps dev.
 func New(dev blas.Device) *Device { return &Device{Device: dev, rows: map[string]*Row{}} }
 
-// Rows are the operations since New or Reset, the longest first.
+// Rows are the operations since New or Reset, the longest first. It waits for them.
 func (d *Device) Rows() []Row {
+	d.settle()
 	var out []Row
 	for _, r := range d.rows {
 		out = append(out, *r)
@@ -46,7 +58,10 @@ func (d *Device) Rows() []Row {
 }
 
 // Reset forgets all rows.
-func (d *Device) Reset() { clear(d.rows) }
+func (d *Device) Reset() {
+	d.settle()
+	clear(d.rows)
+}
 
 // Write prints the rows as a table, time and calls divided by steps.
 func Write(w io.Writer, rows []Row, steps int) error {
@@ -73,22 +88,41 @@ func rate(n int64, seconds float64) string {
 	return fmt.Sprintf("%.1f", float64(n)/seconds/1e9)
 }
 
-// time runs do, which issues one operation or transfer, and waits for it.
+// time runs do, which issues one operation or transfer, and notes when it starts and ends.
 func (d *Device) time(name string, c blas.Cost, do func()) {
 	if !d.On {
 		do()
 		return
 	}
-	start := time.Now()
+	o := &issued{name: name, cost: c}
+	d.issued = append(d.issued, o)
+	if s, ok := d.Device.(Stamper); ok {
+		s.Stamp(&o.start)
+		do()
+		s.Stamp(&o.end)
+		return
+	}
+	o.start = time.Now()
 	do()
+	d.settle()
+}
+
+// settle waits for the operations, and books those that are not.
+func (d *Device) settle() {
 	if err := d.Device.Sync(); d.err == nil {
 		d.err = err
 	}
-	took := time.Since(start)
-	r := d.rows[name]
-	if r == nil {
-		r = &Row{Name: name}
-		d.rows[name] = r
+	now := time.Now()
+	for _, o := range d.issued {
+		if o.end.IsZero() {
+			o.end = now
+		}
+		r := d.rows[o.name]
+		if r == nil {
+			r = &Row{Name: o.name}
+			d.rows[o.name] = r
+		}
+		r.Calls, r.Time, r.FLOPs, r.Bytes = r.Calls+1, r.Time+o.end.Sub(o.start), r.FLOPs+o.cost.FLOPs, r.Bytes+o.cost.Bytes
 	}
-	r.Calls, r.Time, r.FLOPs, r.Bytes = r.Calls+1, r.Time+took, r.FLOPs+c.FLOPs, r.Bytes+c.Bytes
+	d.issued = d.issued[:0]
 }
