@@ -9,18 +9,19 @@ import (
 	"mvptargets/blas"
 )
 
-// Attention implements blas.Device.
+// Attention implements blas.Device. On tensor cores it and its backward leave dropped samples out.
 func (d *Device) Attention(a blas.Attention) {
 	a.Check()
 	only(a.Name(), a.QKV)
 	samples, n, width := a.LSE.Dim(0), a.LSE.Dim(2), a.Out.Cols()/a.Heads
-	args := []any{a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale())}
 	tile := tileWidth(a.QKV.DType(), width)
 	if tile == 0 {
-		d.kernel(a, typed("attention_plain", a.QKV), shape{grid: [3]int{ceil(n, 4), a.Heads, samples}, block: 128, shared: 4 * 4 * n}, args...)
+		d.kernel(a, typed("attention_plain", a.QKV), shape{grid: [3]int{ceil(n, 4), a.Heads, samples}, block: 128, shared: 4 * 4 * n},
+			a.Out, a.LSE, a.QKV, a.Bias, n, a.Heads, width, float32(a.Scale()))
 		return
 	}
-	d.kernel(a, fmt.Sprint("attention_", tile), shape{grid: [3]int{ceil(n, 64), a.Heads, samples}, block: 128, shared: 3 * tileBytes(tile)}, args...)
+	d.kernel(a, fmt.Sprint("attention_", tile), shape{grid: [3]int{ceil(n, 64), a.Heads, samples}, block: 128, shared: 3 * tileBytes(tile)},
+		a.Out, a.LSE, a.QKV, a.Bias, a.Keep, n, a.Heads, width, float32(a.Scale()))
 }
 
 // tileWidth is the width to which a head is padded in shared memory for the tensor cores; 0 where it is float32 or too wide for them.
@@ -86,7 +87,7 @@ func (d *Device) attentionBackward(a blas.AttentionBackward, tile int) error {
 			s.shared, inShared = with, 1
 		}
 	}
-	if err := d.launch(fmt.Sprint("attention_backward_q_", tile), s, a.DQKV, partial, delta, a.DOut, a.Out, a.LSE, a.QKV, a.Bias,
+	if err := d.launch(fmt.Sprint("attention_backward_q_", tile), s, a.DQKV, partial, delta, a.DOut, a.Out, a.LSE, a.QKV, a.Bias, a.Keep,
 		samples, n, a.Heads, width, scale, inShared); err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (d *Device) attentionBackward(a blas.AttentionBackward, tile int) error {
 		}
 	}
 	s = shape{grid: [3]int{tiles, a.Heads, samples}, block: 128, shared: 4*tileBytes(tile) + 2*4*64}
-	return d.launch(fmt.Sprint("attention_backward_kv_", tile), s, a.DQKV, a.DOut, a.LSE, delta, a.QKV, a.Bias, n, a.Heads, width, scale)
+	return d.launch(fmt.Sprint("attention_backward_kv_", tile), s, a.DQKV, a.DOut, a.LSE, delta, a.QKV, a.Bias, a.Keep, n, a.Heads, width, scale)
 }
 
 // What attention_whole.cu says of a block: the numbers of a head, its tokens at most, the shared memory of one, in bytes, and that of a
@@ -109,7 +110,7 @@ func (d *Device) wholeHead(a blas.AttentionBackward) (shared int, ok bool, err e
 	if a.Out.Cols()/a.Heads != wholeWidth || n > wholeTokens {
 		return 0, false, nil
 	}
-	for _, t := range []blas.Tensor{a.QKV, a.Out, a.DOut} {
+	for _, t := range []blas.Tensor{a.QKV, a.Out, a.DOut, a.DQKV} {
 		if p, err := address(t); err != nil || p%16 != 0 {
 			return 0, false, err
 		}
@@ -143,7 +144,7 @@ func (d *Device) attentionBackwardWhole(a blas.AttentionBackward, shared int) er
 		return err
 	}
 	s := shape{grid: [3]int{a.Heads, groups}, block: 32 * ceil(strips, 2), shared: shared}
-	if err := d.launch("attention_backward_whole", s, a.DQKV, partial, a.DOut, a.Out, a.LSE, a.QKV, fragments, samples, n, a.Heads, float32(a.Scale())); err != nil {
+	if err := d.launch("attention_backward_whole", s, a.DQKV, partial, a.DOut, a.Out, a.LSE, a.QKV, fragments, a.Keep, samples, n, a.Heads, float32(a.Scale())); err != nil {
 		return err
 	}
 	if !a.DBias.Ok() {

@@ -11,7 +11,7 @@ import (
 )
 
 // attend is attention and its backward on random numbers; DQKV and DBias, the latter empty without bias.
-func attend(t *testing.T, d blas.Device, samples, n, heads int, biased bool) (dqkv, dbias []float64) {
+func attend(t *testing.T, d blas.Device, samples, n, heads int, biased, dropped bool) (dqkv, dbias []float64) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	var all []blas.Tensor
@@ -31,6 +31,18 @@ func attend(t *testing.T, d blas.Device, samples, n, heads int, biased bool) (dq
 	if biased {
 		f.Bias, b.DBias = made(blas.F32, heads, n, n), made(blas.F32, heads, n, n)
 		b.Bias = f.Bias
+	}
+	if dropped { // every other sample, the first among them; there its dout is 0
+		f.Keep = made(blas.F32, samples)
+		keep, dout := make([]float64, samples), make([]float64, rows*width)
+		for i := range dout {
+			if s := i / (n * width); s%2 == 1 {
+				keep[s], dout[i] = 1.25, rng.NormFloat64()
+			}
+		}
+		blas.Set(d, f.Keep, keep)
+		blas.Set(d, b.DOut, dout)
+		b.Keep = f.Keep
 	}
 	d.Attention(f)
 	d.AttentionBackward(b)
@@ -59,13 +71,14 @@ func TestAttentionBackwardInOneKernelAndInTwo(t *testing.T) {
 	exact := ref.New()
 	for _, c := range []struct {
 		samples, n, heads int
-		biased            bool
-	}{{1, 1, 1, true}, {5, 9, 2, true}, {2, 17, 1, false}, {3, 33, 3, true}, {1, 65, 1, false}, {1, 197, 1, true}} {
-		t.Run(fmt.Sprintf("%d x %d tokens, %d heads, bias %v", c.samples, c.n, c.heads, c.biased), func(t *testing.T) {
-			want, wantBias := attend(t, exact, c.samples, c.n, c.heads, c.biased)
+		biased, dropped   bool
+	}{{1, 1, 1, true, false}, {5, 9, 2, true, false}, {5, 9, 2, true, true}, {2, 17, 1, false, true}, {1, 9, 1, true, true}, {3, 33, 3, true, false},
+		{1, 65, 1, false, false}, {1, 197, 1, true, false}} {
+		t.Run(fmt.Sprintf("%d x %d tokens, %d heads, bias %v, dropped %v", c.samples, c.n, c.heads, c.biased, c.dropped), func(t *testing.T) {
+			want, wantBias := attend(t, exact, c.samples, c.n, c.heads, c.biased, c.dropped)
 			for _, shared := range []int{room, wholeBytes - 1} {
 				d.wait(func() { d.gpu.sharedMemory = shared })
-				got, gotBias := attend(t, d, c.samples, c.n, c.heads, c.biased)
+				got, gotBias := attend(t, d, c.samples, c.n, c.heads, c.biased, c.dropped)
 				near(t, fmt.Sprint("DQKV with ", shared, " bytes"), got, want)
 				near(t, fmt.Sprint("DBias with ", shared, " bytes"), gotBias, wantBias)
 			}
@@ -83,7 +96,7 @@ func near(t *testing.T, what string, got, want []float64) {
 	}
 	rms := math.Sqrt(square / float64(max(len(want), 1)))
 	for i, w := range want {
-		if e := math.Abs(got[i]-w) / math.Max(math.Abs(w), rms); !(e <= 3./64) {
+		if e := math.Abs(got[i] - w); !(e <= 3./64*math.Max(math.Abs(w), rms)) {
 			t.Fatalf("%s: element %d is %g, want %g", what, i, got[i], w)
 		}
 	}

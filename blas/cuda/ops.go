@@ -121,7 +121,7 @@ func (d *Device) LayerNormBackward(l blas.LayerNormBackward) {
 			return err
 		}
 		s := shape{grid: [3]int{blocks}, block: 32 * warps, shared: warps * 8 * width}
-		if err := d.launch(typed("layer_norm_backward", l.DY), s, l.DX, l.Low, partial, l.DY, l.X, l.Mean, l.Rstd, l.Weight, l.Keep,
+		if err := d.launch(typed("layer_norm_backward", l.DY), s, l.DX, l.Low, partial, l.DY, l.X, l.Mean, l.Rstd, l.Weight, l.Keep, l.KeepDY,
 			m, width, flag(l.Accumulate), max(l.RowsPer, 1)); err != nil {
 			return err
 		}

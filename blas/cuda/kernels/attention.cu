@@ -3,7 +3,8 @@
 // Sample b and head h see q, k, v [n, d], cut from qkv [samples·n, 3·heads·d]: S = q·kᵀ·scale + bias[h], P = softmax(S), out = P·v,
 // lse = log sum exp S. A block of 4 warps takes 64 queries or keys, a warp 16 of them; d is padded to D = 16, 32, 64 or 128 in
 // shared memory. Backward is two kernels, one for dq and dbias, one for dk and dv, so that every sum has one owner and a fixed
-// order; that costs two products more than the five that one kernel needs.
+// order; that costs two products more than the five that one kernel needs. A sample whose keep is 0, where there is keep, is left out: its
+// out and gradients are 0.
 #include "tile.cuh"
 
 // Whether a warp's strip of 16 rows has any below n: strips behind the end do no products.
@@ -31,17 +32,32 @@ __device__ __forceinline__ float row_sum(float x) {
 	return x + __shfl_xor_sync(ALL, x, 2);
 }
 
+__device__ __forceinline__ bool is_dropped(const float *keep, int sample) { return keep && keep[sample] == 0; }
+
+// clear_tile writes zeros to rows first to first+63 of x ([n, d]), below n.
+__device__ __forceinline__ void clear_tile(bf16 *x, long long row, int first, int n, int d) {
+	bf16 zero = {0};
+#pragma unroll 1
+	for (int r = first + threadIdx.x / WARP; r < min(first + TILE, n); r += blockDim.x / WARP)
+#pragma unroll 1
+		for (int c = lane(); c < d; c += WARP) x[r * row + c] = zero;
+}
+
 __device__ __forceinline__ float sum_of_pair(unsigned p) { return bits_as_float(p << 16) + bits_as_float(p & 0xffff0000u); }
 
 // out, lse. Launch: (n/64, heads, samples) blocks of 128; three tiles of shared memory. Moves qkv and out once and bias from the
 // second-level cache; 4·n²·d operations a head.
 template <int D>
-__device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) {
+__device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) {
 	DYNAMIC_SHARED(shared);
 	bf16 *tq = (bf16 *)shared, *tk = tq + TILE_NUMBERS<D>, *tv = tk + TILE_NUMBERS<D>;
 	int h = blockIdx.y, b = blockIdx.z, strip = threadIdx.x / WARP * STRIP, i0 = blockIdx.x * TILE + strip;
 	long long width = (long long)heads * d, row = 3 * width;
 	const bf16 *q = qkv + b * n * row + (long long)h * d;
+	if (is_dropped(keep, b)) {
+		clear_tile(out + b * n * width + (long long)h * d, width, blockIdx.x * TILE, n, d);
+		return;
+	}
 	if (bias) bias += (long long)h * n * n;
 	load_tile<D>(tq, q, row, blockIdx.x * TILE, n, d);
 	float sum[D / 8][4] = {}, top[2] = {minus_infinity(), minus_infinity()}, total[2] = {};
@@ -83,10 +99,10 @@ __device__ void attention_forward(bf16 *out, float *lse, const bf16 *qkv, const 
 	}
 	store_strip<D>(out + b * n * width + (long long)h * d, width, i0, n, d, sum, 1 / total[0], 1 / total[1]);
 }
-extern "C" __global__ void __launch_bounds__(128) attention_16(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<16>(out, lse, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_32(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<32>(out, lse, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_64(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<64>(out, lse, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_128(bf16 *out, float *lse, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_forward<128>(out, lse, qkv, bias, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_16(bf16 *out, float *lse, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_forward<16>(out, lse, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_32(bf16 *out, float *lse, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_forward<32>(out, lse, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_64(bf16 *out, float *lse, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_forward<64>(out, lse, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_128(bf16 *out, float *lse, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_forward<128>(out, lse, qkv, bias, keep, n, heads, d, scale); }
 
 // row_products is delta = dout·out over the head's columns at the warp's rows i0 to i0+15, below n: those at lane/4 (+8) in de, all of them
 // in delta for the other kernel. tile holds dout, row `strip` at i0.
@@ -123,7 +139,7 @@ __device__ __forceinline__ void gradients(float s[2][4], float dp[2][4], const f
 // dq once; 6·n²·d operations a head and sample.
 template <int D>
 __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv,
-                                        const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) {
+                                        const float *bias, const float *keep, int samples, int n, int heads, int d, float scale, int in_shared) {
 	DYNAMIC_SHARED(shared);
 	bf16 *tq = (bf16 *)shared, *tk = tq + TILE_NUMBERS<D>, *tv = tk + TILE_NUMBERS<D>, *tg = tv + TILE_NUMBERS<D>;
 	int h = blockIdx.y, strip = threadIdx.x / WARP * STRIP, first = blockIdx.x * TILE, i0 = first + strip;
@@ -134,9 +150,14 @@ __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, float *delta
 		sums += (((long long)blockIdx.z * heads + h) * n + first) * n;
 		if (in_shared) sums = (float *)(tg + TILE_NUMBERS<D>);
 	}
-	bool fresh = true;
-	for (int b = blockIdx.z; b < samples; b += gridDim.z, fresh = false) {
+	int rows_here = min(TILE, n - first);
+	for (int k = threadIdx.x; partial && k < rows_here * n; k += blockDim.x) sums[k] = 0;
+	for (int b = blockIdx.z; b < samples; b += gridDim.z) {
 		const bf16 *q = qkv + b * n * row + (long long)h * d;
+		if (is_dropped(keep, b)) {
+			clear_tile(dqkv + (q - qkv), row, first, n, d);
+			continue;
+		}
 		__syncthreads();
 		load_tile<D>(tq, q, row, first, n, d);
 		load_tile<D>(tg, dout + b * n * width + (long long)h * d, width, first, n, d);
@@ -166,8 +187,7 @@ __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, float *delta
 					for (int e = 0; e < 8; e++) {
 						int r = strip + lane() / 4 + e / 2 % 2 * 8, c = j0 + j + e / 4 * 8 + 2 * (lane() % 4) + e % 2;
 						if (first + r >= n || c >= n) continue;
-						float *at = sums + (long long)r * n + c;
-						*at = fresh ? ds[e / 4][e % 4] : *at + ds[e / 4][e % 4];
+						sums[(long long)r * n + c] += ds[e / 4][e % 4];
 					}
 				}
 				add_times<D>(sum, ds, tk, j);
@@ -178,26 +198,30 @@ __device__ void attention_backward_of_q(bf16 *dqkv, float *partial, float *delta
 	if (!partial || !in_shared) return;
 	__syncthreads();
 	float *to = partial + (((long long)blockIdx.z * heads + h) * n + first) * n;
-	int rows = min(TILE, n - first);
-	for (int k = threadIdx.x; k < rows * n; k += blockDim.x) to[k] = sums[k];
+	for (int k = threadIdx.x; k < rows_here * n; k += blockDim.x) to[k] = sums[k];
 }
-extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_16(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<16>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_32(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<32>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_64(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<64>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
-extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_128(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<128>(dqkv, partial, delta, dout, out, lse, qkv, bias, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_16(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, const float *keep, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<16>(dqkv, partial, delta, dout, out, lse, qkv, bias, keep, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_32(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, const float *keep, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<32>(dqkv, partial, delta, dout, out, lse, qkv, bias, keep, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_64(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, const float *keep, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<64>(dqkv, partial, delta, dout, out, lse, qkv, bias, keep, samples, n, heads, d, scale, in_shared); }
+extern "C" __global__ void __launch_bounds__(128, 3) attention_backward_q_128(bf16 *dqkv, float *partial, float *delta, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *bias, const float *keep, int samples, int n, int heads, int d, float scale, int in_shared) { attention_backward_of_q<128>(dqkv, partial, delta, dout, out, lse, qkv, bias, keep, samples, n, heads, d, scale, in_shared); }
 
 // dk = dSᵀ·q·scale, dv = Pᵀ·dout. The scores are computed transposed, keys as rows, so that Pᵀ and dSᵀ come out as left operands.
 // Launch: (n/64, heads, samples) blocks of 128; four tiles and 128 floats of shared memory. Moves qkv, dout, dk and dv once; 8·n²·d
 // operations a head and sample.
 template <int D>
 __device__ void attention_backward_of_kv(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias,
-                                         int n, int heads, int d, float scale) {
+                                         const float *keep, int n, int heads, int d, float scale) {
 	DYNAMIC_SHARED(shared);
 	bf16 *tq = (bf16 *)shared, *tk = tq + TILE_NUMBERS<D>, *tv = tk + TILE_NUMBERS<D>, *tg = tv + TILE_NUMBERS<D>;
 	float *ls = (float *)(tg + TILE_NUMBERS<D>), *des = ls + TILE;
 	int h = blockIdx.y, b = blockIdx.z, strip = threadIdx.x / WARP * STRIP, first = blockIdx.x * TILE, j0 = first + strip;
 	long long width = (long long)heads * d, row = 3 * width;
 	const bf16 *q = qkv + b * n * row + (long long)h * d;
+	if (is_dropped(keep, b)) {
+		clear_tile(dqkv + (q - qkv) + width, row, first, n, d);
+		clear_tile(dqkv + (q - qkv) + 2 * width, row, first, n, d);
+		return;
+	}
 	if (bias) bias += (long long)h * n * n;
 	load_tile<D>(tk, q + width, row, first, n, d);
 	load_tile<D>(tv, q + 2 * width, row, first, n, d);
@@ -236,7 +260,7 @@ __device__ void attention_backward_of_kv(bf16 *dqkv, const bf16 *dout, const flo
 	store_strip<D>(to + width, row, j0, n, d, dk, scale, scale);
 	store_strip<D>(to + 2 * width, row, j0, n, d, dv, 1, 1);
 }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_16(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_backward_of_kv<16>(dqkv, dout, lse, delta, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_32(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_backward_of_kv<32>(dqkv, dout, lse, delta, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_64(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_backward_of_kv<64>(dqkv, dout, lse, delta, qkv, bias, n, heads, d, scale); }
-extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_128(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, int n, int heads, int d, float scale) { attention_backward_of_kv<128>(dqkv, dout, lse, delta, qkv, bias, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_16(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_backward_of_kv<16>(dqkv, dout, lse, delta, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_32(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_backward_of_kv<32>(dqkv, dout, lse, delta, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_64(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_backward_of_kv<64>(dqkv, dout, lse, delta, qkv, bias, keep, n, heads, d, scale); }
+extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_128(bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const float *bias, const float *keep, int n, int heads, int d, float scale) { attention_backward_of_kv<128>(dqkv, dout, lse, delta, qkv, bias, keep, n, heads, d, scale); }

@@ -110,11 +110,12 @@ extern "C" __global__ void attention_bias_fragments(float *fragments, const floa
 
 // dq = dS·k·scale, dk = dSᵀ·q·scale, dv = Pᵀ·dout, and where there is partial, partial[z,h] = sum of dS over the samples of group z, [n, n]
 // float32; add_rows adds the groups up. Sample b belongs to group b%groups. Scores are computed transposed, keys as rows: a warp's 32 keys stay
-// in registers with their dk and dv, queries go by in parts of 32. dSᵀ of a part passes through shared memory to the warps that sum dq.
+// in registers with their dk and dv, queries go by in parts of 32. dSᵀ of a part passes through shared memory to the warps that sum dq. A
+// sample whose keep is 0, where there is keep, is left out: its gradients are 0.
 // Launch: (heads, groups) blocks of a warp for 32 keys, one block a multiprocessor; a Head of shared memory, and 512 bytes for each fragment of
-// sums where there is partial. Operands lie as [16] bytes. Moves qkv, dout, out and dqkv once, and the bias from the second-level cache; 10·n²·d
+// sums where there is partial. All that is bf16 begins at a multiple of 16 bytes. Moves qkv, dout, out and dqkv once, and the bias from the second-level cache; 10·n²·d
 // operations a head and sample. 16 keys by 16 queries take 40 mma and 12 KiB of shared memory: 18 matrix loads, dS, its sum read and written.
-extern "C" __global__ void __launch_bounds__(224, 1) attention_backward_whole(bf16 *dqkv, float *partial, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *fragments, int samples, int n, int heads, float scale) {
+extern "C" __global__ void __launch_bounds__(224, 1) attention_backward_whole(bf16 *dqkv, float *partial, const bf16 *dout, const bf16 *out, const float *lse, const bf16 *qkv, const float *fragments, const float *keep, int samples, int n, int heads, float scale) {
 	DYNAMIC_SHARED(shared);
 	int h = blockIdx.x, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
 	int strips = (n + STRIP - 1) / STRIP, eights = (n + 7) / 8, j0 = warp * PAIR * STRIP;
@@ -130,6 +131,13 @@ extern "C" __global__ void __launch_bounds__(224, 1) attention_backward_whole(bf
 	for (int b = blockIdx.y; b < samples; b += gridDim.y) {
 		const bf16 *q = qkv + (long long)b * n * row + h * D, *go = dout + (long long)b * n * width + h * D, *o = out + (go - dout);
 		bf16 *to = dqkv + (q - qkv);
+		if (keep && keep[b] == 0) {
+			for (int t = threadIdx.x; t < n * (3 * D / 8); t += blockDim.x) {
+				int part = t % (3 * D / 8);
+				*(Quad32 *)(to + t / (3 * D / 8) * row + part / (D / 8) * width + part % (D / 8) * 8) = {};
+			}
+			continue;
+		}
 		load_rows(x.k, q + width, row, 0, strips * STRIP, n);
 		load_rows(x.v, q + 2 * width, row, 0, strips * STRIP, n);
 		load_rows(x.q, q, row, 0, PART, n);

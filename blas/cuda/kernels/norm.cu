@@ -77,13 +77,14 @@ __device__ void kept_norm(float *c, T *y, float *mean, float *rstd, const float 
 extern "C" __global__ void kept_norm_f32(float *c, float *y, float *mean, float *rstd, const float *residual, const float *keep, const float *weight, const float *bias, int m, int d, int rows_per, float eps) { kept_norm(c, y, mean, rstd, residual, keep, weight, bias, m, d, rows_per, eps); }
 extern "C" __global__ void kept_norm_bf16(float *c, bf16 *y, float *mean, float *rstd, const float *residual, const float *keep, const float *weight, const float *bias, int m, int d, int rows_per, float eps) { kept_norm(c, y, mean, rstd, residual, keep, weight, bias, m, d, rows_per, eps); }
 
-// dx (+)= rstd·(g - mean(g) - x̂·mean(g·x̂)), g = dy·weight; low = dx·keep in compute precision, where there is low. The block's sums for
-// the weight's and the bias's gradient, [2, d], go to partial[block]; add_rows adds them up.
+// dx (+)= rstd·(g - mean(g) - x̂·mean(g·x̂)), g = dy·weight; low = dx·keep in compute precision, where there is low. In the rows of
+// samples that keep_dy drops, where there is keep_dy, dy counts 0. The block's sums for the weight's and the bias's gradient, [2, d], go to
+// partial[block]; add_rows adds them up.
 // Launch: up to two blocks a multiprocessor, of at most 8 warps; a warp takes every (warps of the grid)-th row and keeps 2·d sums in
-// shared memory, 8·d bytes a warp. 8 + 2·sizeof(T) bytes a number move, 12 + 2·sizeof(T) with accumulate.
+// shared memory, 8·d bytes a warp. 8 + 2·sizeof(T) bytes a number move, 12 + 2·sizeof(T) with accumulate; of dropped samples 4 + sizeof(T).
 template <class T>
 __device__ void layer_norm_backward(float *dx, T *low, float *partial, const T *dy, const float *x, const float *mean, const float *rstd,
-                                    const float *weight, const float *keep, int m, int d, int accumulate, int rows_per) {
+                                    const float *weight, const float *keep, const float *keep_dy, int m, int d, int accumulate, int rows_per) {
 	DYNAMIC_SHARED(shared);
 	int warps = blockDim.x / WARP, warp = threadIdx.x / WARP;
 	float *dweight = (float *)shared + (long long)warp * 2 * d, *dbias = dweight + d;
@@ -91,6 +92,18 @@ __device__ void layer_norm_backward(float *dx, T *low, float *partial, const T *
 	__syncwarp();
 	bool vector = d % 4 == 0 && aligned(dx) && aligned(dy) && aligned(x) && aligned(weight) && (!low || aligned(low));
 	for (int r = warp_row(); r < m; r += gridDim.x * warps) {
+		float factor = keep ? keep[r / rows_per] : 1.f;
+		if (keep_dy && keep_dy[r / rows_per] == 0) {
+			for (int c = 4 * lane(); c < d; c += 4 * WARP) {
+				float v[4] = {};
+				if (accumulate) load4(v, dx + (long long)r * d + c, d - c, vector);
+				else store4(dx + (long long)r * d + c, v, d - c, vector);
+				if (!low) continue;
+				for (int k = 0; k < 4; k++) v[k] *= factor;
+				store4(low + (long long)r * d + c, v, d - c, vector);
+			}
+			continue;
+		}
 		const float *xr = x + (long long)r * d;
 		const T *dyr = dy + (long long)r * d;
 		float *dxr = dx + (long long)r * d;
@@ -111,7 +124,6 @@ __device__ void layer_norm_backward(float *dx, T *low, float *partial, const T *
 		}
 		sum = warp_sum(sum) / d;
 		sumx = warp_sum(sumx) / d;
-		float factor = keep ? keep[r / rows_per] : 1.f;
 		for (int c = 4 * lane(); c < d; c += 4 * WARP) {
 			float v[4], w[4], g[4], old[4];
 			load4(v, xr + c, d - c, vector);
@@ -135,5 +147,5 @@ __device__ void layer_norm_backward(float *dx, T *low, float *partial, const T *
 		partial[(long long)blockIdx.x * 2 * d + c] = sum;
 	}
 }
-extern "C" __global__ void layer_norm_backward_f32(float *dx, float *low, float *partial, const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *keep, int m, int d, int accumulate, int rows_per) { layer_norm_backward(dx, low, partial, dy, x, mean, rstd, weight, keep, m, d, accumulate, rows_per); }
-extern "C" __global__ void layer_norm_backward_bf16(float *dx, bf16 *low, float *partial, const bf16 *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *keep, int m, int d, int accumulate, int rows_per) { layer_norm_backward(dx, low, partial, dy, x, mean, rstd, weight, keep, m, d, accumulate, rows_per); }
+extern "C" __global__ void layer_norm_backward_f32(float *dx, float *low, float *partial, const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *keep, const float *keep_dy, int m, int d, int accumulate, int rows_per) { layer_norm_backward(dx, low, partial, dy, x, mean, rstd, weight, keep, keep_dy, m, d, accumulate, rows_per); }
+extern "C" __global__ void layer_norm_backward_bf16(float *dx, bf16 *low, float *partial, const bf16 *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *keep, const float *keep_dy, int m, int d, int accumulate, int rows_per) { layer_norm_backward(dx, low, partial, dy, x, mean, rstd, weight, keep, keep_dy, m, d, accumulate, rows_per); }
