@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Open a target store with the tools that docs/store.md names, by the lines that stand there: pandas, Hugging Face datasets, DuckDB.
+"""Open a target store with the tools that docs/store.md names: the Python of the page is run, and what pandas, Hugging Face datasets and DuckDB
+read is compared with pyarrow.
 
     python checks/store_tools.py STORE
 
@@ -7,6 +8,8 @@ Needs numpy, pyarrow, pandas, datasets and duckdb.
 """
 import glob
 import json
+import pathlib
+import re
 import sys
 import tempfile
 
@@ -17,7 +20,16 @@ import pyarrow as pa
 import pyarrow.ipc
 
 
+PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs/store.md"
 datasets.disable_progress_bars()
+
+
+def page(store, shard, patches, dim):
+    """What the page's Python leaves when it runs on a store, from top to bottom."""
+    names = {"P": patches, "D": dim}
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S):
+        exec(block.replace("STORE/", f"{store}/").replace("DIGEST", shard), names)
+    return names
 
 
 def main(store):
@@ -26,6 +38,11 @@ def main(store):
     paths = sorted(glob.glob(f"{store}/shards/*.arrow"))
     tables = [pa.ipc.open_file(p).read_all() for p in paths]
     rows = sum(t.num_rows for t in tables)
+
+    with tempfile.TemporaryDirectory() as cache:
+        datasets.config.HF_DATASETS_CACHE = cache
+        found = page(store, pathlib.Path(paths[0]).stem, *shape[1:])
+    assert len(found["patches"]) == len(found["frame"]) == tables[0].num_rows and found["data"].num_rows == rows, "the page's lines read other rows"
 
     frame = tables[0].drop_columns(["patches"]).to_pandas()
     assert list(frame.columns[:3]) == ["key", "image_sha256", "view"] and len(frame) == tables[0].num_rows
