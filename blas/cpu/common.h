@@ -43,17 +43,6 @@ static inline int is_live(const float *keep, int64_t b) { return !keep || keep[b
 
 static inline int64_t size_of(int64_t t) { return t == F32 ? 4 : 2; }
 
-// exponential is e^x within 2 units in the last place, 0 below -87.3, infinity above 88.3: range reduction by ln 2 in two parts and a
-// polynomial of degree 6. NaN passes. The sum with 1.5·2^23 has the power of two in its last bits.
-static inline float exponential(float x) {
-  float t = x * 1.44269504f + 12582912.f, k = t - 12582912.f, r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f; y = y * r + 8.3334519073e-3f; y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f; y = y * r + 5.0000001201e-1f; y = y * r * r + r + 1;
-  y *= number((bits(t) + 127) << 23);
-  return x < -87.3f ? 0 : x > 88.3f ? INFINITY : y;
-}
-
 // gelu is x·Phi(x), Phi(x) = 1/2 + x·p(x²)/q(x²) within 2e-7: a minimax fit on |x| < 5.4, 0 or 1 beyond. NaN passes.
 static inline float gelu(float x) {
   float z = x * x, p = 2.3386775e-8f, q = 1.2165925e-6f;
@@ -74,15 +63,51 @@ static inline float gelu_grad(float x) {
   return x < -6 ? none : x > 6 ? 1 + none : y;
 }
 
-// root is the square root of each lane. gcc keeps sqrtf's errno whatever the pragma above says, and so vectorizes no loop that calls it.
-static inline vec root(vec x) {
 #if VECTOR_BYTES == 64
-  return (vec)_mm512_sqrt_ps((__m512)x);
+#define SIMD(name) _mm512_##name
+typedef __m512 simd;
 #elif VECTOR_BYTES == 32
-  return (vec)_mm256_sqrt_ps((__m256)x);
+#define SIMD(name) _mm256_##name
+typedef __m256 simd;
 #else
-  return (vec)_mm_sqrt_ps((__m128)x);
+#define SIMD(name) _mm_##name
+typedef __m128 simd;
 #endif
+
+static inline vec all(float x) { return x - (vec){}; }
+
+// larger and smaller are b where either is NaN.
+static inline vec larger(vec a, vec b) { return (vec)SIMD(max_ps)((simd)a, (simd)b); }
+static inline vec smaller(vec a, vec b) { return (vec)SIMD(min_ps)((simd)a, (simd)b); }
+
+// root is the square root of each lane. gcc keeps sqrtf's errno whatever the pragma above says, and so vectorizes no loop that calls it.
+static inline vec root(vec x) { return (vec)SIMD(sqrt_ps)((simd)x); }
+
+// exponential is e^x within 2.5 units in the last place, 0 below -87.7, infinity above 88.4: x less k·ln 2, in two parts, a
+// polynomial of degree 5, and k, which the sum with 1.5·2^23 + 127 holds in its last bits as a float's exponent. NaN passes.
+static inline vec exponential(vec x) {
+  typedef int32_t words __attribute__((vector_size(VECTOR_BYTES)));
+  x = larger(all(-88.1f), smaller(all(88.9f), x));
+  vec t = x * 1.44269504f + 12583039.f, k = t - 12583039.f, r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+  vec y = 8.3124777e-3f * r + 4.1890550e-2f;
+  y = y * r + 1.6667116e-1f; y = y * r + 4.9999228e-1f; y = y * r + 1; y = y * r + 1;
+  return y * (vec)((words)t << 23);
+}
+
+static inline float largest(vec x) {
+  float y[LANES], most = -INFINITY;
+  memcpy(y, &x, sizeof y);
+#pragma omp simd reduction(max : most)
+  for (int i = 0; i < LANES; i++) most = y[i] > most ? y[i] : most;
+  return most;
+}
+
+static inline float total(vec x) {
+  float y[LANES], sum = 0;
+  memcpy(y, &x, sizeof y);
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < LANES; i++) sum += y[i];
+  return sum;
 }
 
 static inline float dot(const float *a, const float *b, int64_t n) {
