@@ -43,6 +43,8 @@ static inline int is_live(const float *keep, int64_t b) { return !keep || keep[b
 
 static inline int64_t size_of(int64_t t) { return t == F32 ? 4 : 2; }
 
+// The coefficients of gelu, gelu_grad and exponential are what testdata/fit.py prints.
+
 // gelu is x·Phi(x), Phi(x) = 1/2 + x·p(x²)/q(x²) within 2e-7: a minimax fit on |x| < 5.4, 0 or 1 beyond. NaN passes.
 static inline float gelu(float x) {
   float z = x * x, p = 2.3386775e-8f, q = 1.2165925e-6f;
