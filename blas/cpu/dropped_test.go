@@ -12,7 +12,7 @@ import (
 
 // Leaving samples out changes no bit of the others' rows, and gives the weight gradient of the others alone, whatever the number of threads.
 func TestDroppedSamplesChangeNoBit(t *testing.T) {
-	const per, n, k = 29, 70, 1701
+	const per, n, k = 229, 70, 1701
 	factors := []float64{1.25, 0, 1.25, 1.25, 0, 1.25, 1.25, 1.25}
 	m, live := len(factors)*per, 6*per
 	r := rand.New(rand.NewPCG(1, 2))
