@@ -160,20 +160,25 @@ func TestEpiloguesThatCuBLASLtDeclines(t *testing.T) {
 		at := filled(d, blas.BF16, 24, 40)
 		d.Gemm(blas.Gemm{C: dw, A: at, B: b, TransA: true, TransB: true, Accumulate: true, ColSum: sum})
 		var out [][]float64
-		for _, x := range []blas.Tensor{c, aux, grad, dw, sum} {
+		residual, added, y := filled(d, blas.F32, 40, 48), d.Alloc("added", blas.F32, 40, 48), d.Alloc("y", blas.BF16, 40, 48)
+		keep, mean, rstd := d.Alloc("keep", blas.F32, 4), d.Alloc("mean", blas.F32, 40), d.Alloc("rstd", blas.F32, 40)
+		blas.Set(d, keep, []float64{1.25, 0, 1.25, 0})
+		d.Gemm(blas.Gemm{C: added, A: a, B: b, TransB: true, Epilogue: blas.AddResidual, Bias: bias, Residual: residual, Keep: keep, RowsPer: 10,
+			Norm: blas.LayerNorm{Y: y, Mean: mean, Rstd: rstd, X: added, Weight: bias, Bias: bias, Eps: 1e-6}})
+		for _, x := range []blas.Tensor{c, aux, grad, dw, sum, added, y} {
 			v, err := blas.Get(d, x)
 			if err != nil {
 				t.Fatal(err)
 			}
 			out = append(out, v)
 		}
-		for _, x := range []blas.Tensor{a, b, bias, c, aux, sum, dw, grad, at} {
+		for _, x := range []blas.Tensor{a, b, bias, c, aux, sum, dw, grad, at, residual, added, y, keep, mean, rstd} {
 			d.Free(x)
 		}
 		return out
 	}
 	var want [][]float64
-	for _, declined := range []int{0, 164, 192, 512} { // none, GELU_AUX_BIAS, DGELU, BGRADB
+	for _, declined := range []int{0, 4, 164, 192, 512} { // none, BIAS, GELU_AUX_BIAS, DGELU, BGRADB
 		t.Run(fmt.Sprint(declined), func(t *testing.T) {
 			got := run(t, declined)
 			if declined == 0 {

@@ -105,11 +105,10 @@ func (d *Device) gemmDropPath(g blas.Gemm) error {
 	if err != nil {
 		return err
 	}
-	if residual, err := address(g.Residual); err != nil || residual == c {
-		if err != nil {
-			return err
-		}
-		return d.gemmInPlace(g)
+	if residual, err := address(g.Residual); err != nil {
+		return err
+	} else if residual == c {
+		return d.gemmApart(g)
 	}
 	scales, err := d.scratch("drop path", scalesBytes+4*n)
 	if err != nil {
@@ -122,8 +121,10 @@ func (d *Device) gemmDropPath(g blas.Gemm) error {
 	if g.Bias.Ok() {
 		p.bias = blas.NewTensor(&memory{p: scales + scalesBytes, name: "a bias"}, blas.F32, n)
 	}
-	if err := d.multiply(p, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
+	if ok, err := d.tryMultiply(p, C.CUBLASLT_EPILOGUE_DEFAULT); err != nil {
 		return err
+	} else if !ok {
+		return d.gemmApart(g)
 	}
 	l := g.Norm
 	if l.Y.Ok() && n <= fusedWidth {
@@ -135,8 +136,9 @@ func (d *Device) gemmDropPath(g blas.Gemm) error {
 	return d.layerNorm(l)
 }
 
-// gemmInPlace is gemmDropPath where C is the residual, which dropped samples could not get back: another kernel adds the product to it.
-func (d *Device) gemmInPlace(g blas.Gemm) error {
+// gemmApart is gemmDropPath where C is the residual, which dropped samples could not get back, or cuBLASLt has no algorithm for that: another
+// kernel adds the product to it.
+func (d *Device) gemmApart(g blas.Gemm) error {
 	m, n, _ := g.Dims()
 	x, err := d.scratch("a product", 4*m*n)
 	if err != nil {
