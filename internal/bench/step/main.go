@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	f := cli.Flags("bench-step", "[flags]\nMeasures forward, backward and update of a ViT-B/16 student on made-up images, and the same in PyTorch.")
 	b := bench{}
 	f.IntVar(&b.job.Batch, "batch", 32, "`images` in a step")
-	f.IntVar(&b.job.Micro, "micro", 8, "`images` in a micro-batch of ours, divides --batch")
+	f.IntVar(&b.job.Micro, "micro", 16, "`images` in a micro-batch of ours, divides --batch")
 	f.IntVar(&b.job.Steps, "steps", 2, "timed steps in a round, a `number`")
 	f.IntVar(&b.job.Depth, "depth", 12, "blocks, a `number`")
 	f.IntVar(&b.job.Threads, "threads", 0, "`threads`; 0: one per core")
