@@ -40,8 +40,8 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 #define STEP(u)                                                                                                    \
   {                                                                                                                \
     vec b0 = *(const vec *)(b + (u) * PANEL), b1 = *(const vec *)(b + (u) * PANEL + LANES);                            \
-    __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                                                                       \
-    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                              \
+    __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                                                                     \
+    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                            \
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
       const float *x = packed ? a + (u) * TILE_ROWS + r : q[r / 3] + (r % 3) * ar + (u);                               \
       sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"mvptargets/blas"
 	"mvptargets/blas/ref"
@@ -60,5 +61,42 @@ func TestTable(t *testing.T) {
 	}
 	if d.Reset(); len(d.Rows()) != 0 {
 		t.Error("rows after Reset")
+	}
+}
+
+// stamped is a device that runs its operations when it is waited for, and says how often that was.
+type stamped struct {
+	blas.Device
+	later []func()
+	waits int
+}
+
+func (s *stamped) Stamp(t *time.Time) { s.later = append(s.later, func() { *t = time.Now() }) }
+func (s *stamped) Zero(t blas.Tensor) {
+	s.later = append(s.later, func() { time.Sleep(2 * time.Millisecond); s.Device.Zero(t) })
+}
+func (s *stamped) Sync() error {
+	for _, f := range s.later {
+		f()
+	}
+	s.later, s.waits = nil, s.waits+1
+	return s.Device.Sync()
+}
+
+// A device that stamps its stream is not waited for, and each operation is booked with its own time.
+func TestStampedOperationsAreNotWaitedFor(t *testing.T) {
+	s := &stamped{Device: ref.New()}
+	defer s.Device.Close()
+	d := New(s)
+	x := d.Alloc("x", blas.F32, 8)
+	d.On = true
+	d.Zero(x)
+	d.Zero(x)
+	if s.waits != 0 {
+		t.Errorf("waited %d times while operations were issued", s.waits)
+	}
+	rows := d.Rows()
+	if len(rows) != 1 || rows[0].Calls != 2 || rows[0].Time < 4*time.Millisecond || s.waits != 1 {
+		t.Errorf("after %d waits: %+v", s.waits, rows)
 	}
 }
