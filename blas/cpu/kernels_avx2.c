@@ -7,4 +7,5 @@
 #include "train.h"
 #include "gemm.h"
 #include "attention.h"
+#include "attention_backward.h"
 #include "table.h"

@@ -23,16 +23,16 @@ static inline void ask(const ahead *s, int64_t time) {
     for (int l = 0; l < s[i].lines; l++) __builtin_prefetch(s[i].at + time * s[i].step + l * LINE, 0, 2);
 }
 
-// multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut. Its loads of A
-// cost one address register for three rows. soon is AHEADS runs, or nothing.
-static inline __attribute__((always_inline)) void multiply(const int rows, const int packed, const int pairs, int64_t K, const float *a,
+// multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut; with half, the
+// left half of a panel. Its loads of A cost one address register for three rows. soon is AHEADS runs, or nothing.
+static inline __attribute__((always_inline)) void multiply(const int rows, const int half, const int packed, const int pairs, int64_t K, const float *a,
     int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon) {
   enum { UNROLL = 4, B_AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
   if (more) {
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
       sum[r][0] = *(const vec *)(c + r * ldc);
-      sum[r][1] = *(const vec *)(c + r * ldc + LANES);
+      if (!half) sum[r][1] = *(const vec *)(c + r * ldc + LANES);
     }
   }
   const float *q[(TILE_ROWS + 2) / 3];
@@ -41,11 +41,11 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
   {                                                                                                                \
     vec b0 = *(const vec *)(b + (u) * PANEL), b1 = *(const vec *)(b + (u) * PANEL + LANES);                            \
     __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                                                                     \
-    if (LANES == 16) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                            \
+    if (LANES == 16 && !half) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                   \
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
       const float *x = packed ? a + (u) * TILE_ROWS + r : q[r / 3] + (r % 3) * ar + (u);                               \
       sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \
-      sum[r][1] = multiply_add(sum[r][1], x, b1, pairs);                                                               \
+      if (!half) sum[r][1] = multiply_add(sum[r][1], x, b1, pairs);                                                    \
     }                                                                                                                  \
   }
 #define ADVANCE(u)                                                                                                 \
@@ -70,12 +70,12 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 #pragma GCC unroll 16
   for (int r = 0; r < rows; r++) {
     *(vec *)(c + r * ldc) = sum[r][0];
-    *(vec *)(c + r * ldc + LANES) = sum[r][1];
+    if (!half) *(vec *)(c + r * ldc + LANES) = sum[r][1];
   }
 }
 
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
-#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, more, soon); break;
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, layout, pairs_, K, a, ar, b, c, ldc, more, soon); break;
 #define TILES(name, layout_, kind)                                                                                         \
   static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, \
       const ahead *soon) {                                                                                               \
@@ -98,6 +98,37 @@ static inline tiles *tiles_for(int packed, int pairs) {
   if (pairs) return packed ? tiles_packed_pairs : tiles_rows_pairs;
 #endif
   return packed ? tiles_packed : tiles_rows;
+}
+
+// strip is C [rows, columns] = A·B for rows of K units and panels of B; of the last panel, half may do. For a short k: all that a tile can
+// do besides is left out.
+static inline __attribute__((always_inline)) void strip(const int rows, const int pairs, int64_t K, const float *a, const float *b, float *c,
+    int64_t columns) {
+  int64_t j = 0;
+  for (; j + LANES < columns; j += PANEL) multiply(rows, 0, 0, pairs, K, a, K, b + j * K, c + j, columns, 0, NULL);
+  if (j < columns) multiply(rows, 1, 0, pairs, K, a, K, b + j * K, c + j, columns, 0, NULL);
+}
+
+#define STRIP_ROWS(r) case r: if (r <= TILE_ROWS) strip(r <= TILE_ROWS ? r : 1, pairs_, K, a, b, c, columns); break;
+#define STRIPS(name, kind)                                                                                                \
+  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, const float *b, float *c, int64_t columns) { \
+    enum { pairs_ = kind };                                                                                                \
+    switch (rows) {                                                                                                        \
+      STRIP_ROWS(1) STRIP_ROWS(2) STRIP_ROWS(3) STRIP_ROWS(4) STRIP_ROWS(5) STRIP_ROWS(6) STRIP_ROWS(7) STRIP_ROWS(8)      \
+      STRIP_ROWS(9) STRIP_ROWS(10) STRIP_ROWS(11) STRIP_ROWS(12) STRIP_ROWS(13) STRIP_ROWS(14)                             \
+    }                                                                                                                      \
+  }
+typedef void strips(int64_t rows, int64_t K, const float *a, const float *b, float *c, int64_t columns);
+STRIPS(strips_rows, 0)
+#ifdef PAIRS
+STRIPS(strips_pairs, 1)
+#endif
+
+static inline strips *strips_for(int pairs) {
+#ifdef PAIRS
+  if (pairs) return strips_pairs;
+#endif
+  return strips_rows;
 }
 
 // multiplies_pairs says whether products of type t take two numbers per unit.

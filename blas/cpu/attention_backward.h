@@ -1,0 +1,144 @@
+// Attention's backward (attention.h). Tiles have keys as rows and queries as columns: P and dS of one panel of keys are, in the first-level
+// cache, rows of A for dv and dk, and only dq needs dS turned.
+
+// gradients turns scores x and dP y of one key into P and dS; dbias receives += dS.
+static void gradients(float *x, float *y, int64_t n, float scale, const float *bias, const float *lse, const float *delta, float *dbias) {
+  for (int64_t j = 0; j < n; j += LANES) {
+    vec *s = (vec *)(x + j), *g = (vec *)(y + j);
+    *s = exponential(*s * scale + *(vec *)(bias + j) - *(vec *)(lse + j));
+    *g = *s * (*g - *(vec *)(delta + j));
+    *(vec *)(dbias + j) += *g;
+  }
+}
+
+// products is each lane's sum of the products of row i of two heads' parts, as numbers.
+static inline vec products(const matrix *a, const matrix *b, int64_t i) {
+  vec sum = {};
+  for (int64_t j = 0; j < a->k; j += LANES) {
+    vec x = {}, y = {};
+    if (a->k - j >= LANES) x = vector_along(a, i, j), y = vector_along(b, i, j);
+    else units_along((float *)&x, a, i, j, a->k - j), units_along((float *)&y, b, i, j, a->k - j);
+    sum += x * y;
+  }
+  return sum;
+}
+
+// transpose writes the transpose of src [n, n], rows from apart, at dst, rows to apart.
+static void transpose(float *dst, int64_t to, const float *src, int64_t from, int64_t n) {
+  for (int64_t i = 0; i < n; i += LANES)
+    for (int64_t j = 0; j < n; j += LANES) {
+      vec x[LANES] = {};
+      int64_t rows = least(n - i, LANES), columns = least(n - j, LANES);
+      if (columns == LANES) for (int64_t r = 0; r < rows; r++) x[r] = *(const vec *)(src + (i + r) * from + j);
+      else for (int64_t r = 0; r < rows; r++) memcpy(x + r, src + (i + r) * from + j, columns * 4);
+      turn(x);
+      if (rows == LANES) for (int64_t c = 0; c < columns; c++) *(vec *)(dst + (j + c) * to + i) = x[c];
+      else for (int64_t c = 0; c < columns; c++) memcpy(dst + (j + c) * to + i, x + c, rows * 4);
+    }
+}
+
+enum { SPREAD = (TILE_ROWS + LANES - 1) / LANES * LANES }; // a panel's row as whole vectors
+
+// pack_unit packs unit p of dSᵀ, one row of it or a pair, [rows, W], for dS·k: panels of queries, [Kn][TILE_ROWS] each. What it writes too
+// much of a panel the next unit overwrites.
+static inline void pack_unit(const heads *h, float *dst, int64_t size, const float *dS, int64_t rows, int64_t p) {
+  matrix m = {dS, h->W << h->pairs, rows, h->W, h->pairs ? BF16 : F32, h->pairs, 0};
+  for (int64_t t = 0; t < h->panels; t++) units_across(dst + t * size + p * TILE_ROWS, &m, 0, first_row(h, t), SPREAD);
+}
+
+// room is a thread's memory: for one head of one sample, and for the head's bias.
+typedef struct {
+  float *k, *v;                              // rows of units, [N][Kd]
+  float *q, *dout;                           // rows packed as columns
+  float *q_across, *k_across, *dout_across;  // columns packed
+  float *x, *y;                              // P and dP, then dS, for one panel of keys: [TILE_ROWS][W]
+  float *lse, *delta;                        // [W]
+  float *dS;                                 // for dS·k, [panels][panel]
+  float *bias, *dbias;                       // [N][W], keys as rows
+  int64_t panel;
+} room;
+
+// room_of makes room; what it returns is to be freed.
+static void *room_of(const heads *h, room *w) {
+  w->panel = h->Kn * TILE_ROWS + SPREAD;
+  struct { float **part; int64_t size; } parts[] = {{&w->k, h->N * h->Kd}, {&w->v, h->N * h->Kd}, {&w->q, h->along}, {&w->dout, h->along},
+      {&w->q_across, h->across}, {&w->k_across, h->across}, {&w->dout_across, h->across}, {&w->x, TILE_ROWS * h->W}, {&w->y, TILE_ROWS * h->W},
+      {&w->lse, h->W}, {&w->delta, h->W}, {&w->bias, h->N * h->W}, {&w->dbias, h->N * h->W}, {&w->dS, h->panels * w->panel}};
+  enum { COUNT = sizeof parts / sizeof *parts };
+  int64_t size = 0;
+  for (int i = 0; i < COUNT; i++) size += ceiling(parts[i].size, LANES) * LANES;
+  float *at = scratch(size * 4);
+  for (int i = 0; i < COUNT; at += ceiling(parts[i].size, LANES) * LANES, i++) *parts[i].part = at;
+  memset(w->lse, 0, h->W * 4), memset(w->dbias, 0, h->N * h->W * 4);
+  for (int64_t i = 0; i < h->N * h->W; i++) w->bias[i] = i % h->W < h->N ? 0 : -INFINITY;
+  return w->k;
+}
+
+// pack_head packs what the products of sample b's head read, and computes delta.
+static void pack_head(const heads *h, const room *w, void **p, int64_t b, int64_t head) {
+  int64_t row = b * h->N, col = head * h->d, D = h->D;
+  matrix q = head_part(h, p[5], row, 3 * D, col, 1), k = head_part(h, p[5], row, 3 * D, D + col, 1), v = head_part(h, p[5], row, 3 * D, 2 * D + col, 1);
+  matrix q_across = head_part(h, p[5], row, 3 * D, col, 0), k_across = head_part(h, p[5], row, 3 * D, D + col, 0);
+  matrix out = head_part(h, p[3], row, D, col, 1), dout = head_part(h, p[2], row, D, col, 1), dout_across = head_part(h, p[2], row, D, col, 0);
+  head_rows(h, w->k, &k), head_rows(h, w->v, &v);
+  pack(PANEL, w->q, &q, 0, h->N, NULL), pack(PANEL, w->dout, &dout, 0, h->N, NULL);
+  pack(PANEL, w->q_across, &q_across, 0, h->d, NULL), pack(PANEL, w->k_across, &k_across, 0, h->d, NULL);
+  pack(PANEL, w->dout_across, &dout_across, 0, h->d, NULL);
+  memcpy(w->lse, (float *)p[4] + (b * h->H + head) * h->N, h->N * 4);
+  out.pairs = dout.pairs = 0;
+  for (int64_t i = 0; i < h->N; i += LANES) {
+    vec lanes[LANES] = {};
+    for (int64_t r = 0; r < least(h->N - i, LANES); r++) lanes[r] = products(&out, &dout, i + r);
+    total_each(w->delta + i, lanes);
+  }
+}
+
+// head_backward writes DQKV of sample b's head and adds to dbias. next_b and next_head are what follows.
+static void head_backward(const heads *h, const room *w, void **p, int64_t b, int64_t head, int64_t next_b, int64_t next_head) {
+  int64_t row = b * h->N, col = head * h->d, next_row = next_b * h->N, next_col = next_head * h->d, D = h->D;
+  float one = 1;
+  pack_head(h, w, p, b, head);
+  for (int64_t t = 0; t < h->panels; t++) {
+    int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
+    ahead soon[5];
+    for (int part = 0; part < 3; part++) soon[part] = head_ahead(h, p[5], next_row + i, 3 * D, part * D + next_col);
+    for (int part = 3; part < 5; part++) soon[part] = head_ahead(h, p[part - 1], next_row + i, D, next_col);
+    h->scores(rows, h->Kd, w->k + i * h->Kd, w->q, w->x, h->W);
+    h->scores(rows, h->Kd, w->v + i * h->Kd, w->dout, w->y, h->W);
+    for (int64_t r = 0; r < rows; r++) {
+      ask(soon, r);
+      float *x = w->x + r * h->W, *y = w->y + r * h->W;
+      gradients(x, y, h->N, h->scale, w->bias + (i + r) * h->W, w->lse, w->delta, w->dbias + (i + r) * h->W);
+      if (h->pairs) round_row(h, x), round_row(h, y);
+      if (h->pairs && r % 2 == 0 && r + 1 < rows) continue;
+      int64_t pair = h->pairs && r % 2;
+      pack_unit(h, w->dS, w->panel, y - pair * h->W, 1 + pair, (i + r) >> h->pairs);
+    }
+    combine(h, h->rows, rows, w->x, h->W, w->dout_across, &one, 0, p[0], row + i, 3 * D, 2 * D + col, soon + 3, 1);
+    combine(h, h->rows, rows, w->y, h->W, w->q_across, &h->scale, 0, p[0], row + i, 3 * D, D + col, soon + 4, 1);
+  }
+  for (int64_t t = 0; t < h->panels; t++) {
+    int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
+    combine(h, h->packed, rows, w->dS + t * w->panel, 0, w->k_across, &h->scale, 0, p[0], row + i, 3 * D, col, NULL, 0);
+  }
+}
+
+// p: DQKV, DBias, DOut, Out, LSE, QKV, Bias, Keep; n and f as attention. A thread owns whole heads, so that sums over samples keep one order.
+static void attention_backward(void **p, const int64_t *n, const double *f) {
+  heads h = heads_of(n, f);
+  int64_t sample[n[0] + 1], live = live_samples(&h, sample, p[7], n[0], p[0], 3 * h.D);
+#pragma omp parallel
+  {
+    room w;
+    void *memory = room_of(&h, &w);
+#pragma omp for schedule(static)
+    for (int64_t head = 0; head < h.H; head++) {
+      float *bias = (float *)p[6] + head * h.N * h.N, *dbias = (float *)p[1] + head * h.N * h.N;
+      if (p[6]) transpose(w.bias, h.W, bias, h.N, h.N), transpose(w.dbias, h.W, dbias, h.N, h.N);
+      for (int64_t i = 0; i < live; i++)
+        head_backward(&h, &w, p, sample[i], head, sample[(i + 1) % live], i + 1 < live ? head : least(head + 1, h.H - 1));
+      if (p[1]) transpose(dbias, h.N, w.dbias, h.W, h.N);
+    }
+    free(memory);
+  }
+}
