@@ -64,48 +64,21 @@ func (r Recipe) Encoder(dev blas.Device, compute blas.DType, n, targetDim int) *
 	return NewModel(dev, r.Config(targetDim), Options{Compute: compute, Batch: n}, r.Train.Seed)
 }
 
-// Load puts the checkpoint's weights into m, a student of its recipe and target width: all of them where m has a head, else the encoder.
+// Load puts the checkpoint into m, a student of its recipe and target width: the encoder, and where m has a head, all that training goes on
+// from. Where a file is damaged m stays as it was.
 func (c *Checkpoint) Load(m *Model) error {
-	_, err := c.load(m)
-	return err
-}
-
-// load is Load; it returns what it read of both files.
-func (c *Checkpoint) load(m *Model) (*TensorFile, error) {
-	all, err := c.read(modelFile)
-	if err != nil {
-		return nil, err
-	}
+	names := []string{modelFile}
 	if m.LossRows > 0 {
-		state, err := c.read(stateFile)
-		if err != nil {
-			return nil, err
+		names = append(names, stateFile)
+	}
+	var files []digested
+	for _, name := range names {
+		if c.SHA256[name] == "" {
+			return fmt.Errorf("%s is damaged: it has no SHA-256 of %s", filepath.Join(c.dir, progressFile), name)
 		}
-		all.Tensors = append(all.Tensors, state.Tensors...)
+		files = append(files, digested{filepath.Join(c.dir, name), c.SHA256[name]})
 	}
-	return all, m.SetWeights(all)
-}
-
-// resume puts the weights and the optimizer's state into m.
-func (c *Checkpoint) resume(m *Model) error {
-	all, err := c.load(m)
-	if err != nil {
-		return err
-	}
-	return m.SetOptimizerState(all)
-}
-
-// read reads one of the tensor files and compares its digest.
-func (c *Checkpoint) read(name string) (*TensorFile, error) {
-	path := filepath.Join(c.dir, name)
-	f, digest, err := readTensorFile(path)
-	if err == nil && digest != c.SHA256[name] {
-		err = errors.New("its bytes are not those that were written (SHA-256 differs)")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint %s is damaged: %s: %w", c.dir, name, err)
-	}
-	return f, nil
+	return m.read(files)
 }
 
 func readCheckpoint(dir string) (*Checkpoint, error) {

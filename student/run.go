@@ -92,7 +92,7 @@ func (t *trainer) resume(all []string) error {
 			if err := t.fits(c); err != nil {
 				return err
 			}
-			err = c.resume(t.model)
+			err = c.Load(t.model)
 		}
 		if err != nil {
 			t.Log.Warn("a checkpoint cannot be used, trying the one before", "error", err)

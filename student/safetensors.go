@@ -138,12 +138,17 @@ func tensorBytes(dtype string, shape []int) (int64, error) {
 // ReadTensors reads a safetensors file. Nothing is allocated before the file is known to hold that much, and the tensors must
 // fill the data without gap or overlap, as the format demands.
 func ReadTensors(path string) (*TensorFile, error) {
-	t, _, err := readTensorFile(path)
-	return t, err
+	f, _, err := scanTensorFile(path, func(t *HostTensor, data *io.LimitedReader) error {
+		t.Data = make([]byte, data.N)
+		_, err := io.ReadFull(data, t.Data)
+		return err
+	})
+	return f, err
 }
 
-// readTensorFile is ReadTensors; it returns the file's SHA-256 in hexadecimal too.
-func readTensorFile(path string) (*TensorFile, string, error) {
+// scanTensorFile reads a safetensors file from end to end and hands each tensor with its data to each, which may read less of them than
+// there are, or, being nil, none. It returns the tensors and the file's SHA-256 in hexadecimal.
+func scanTensorFile(path string, each func(t *HostTensor, data *io.LimitedReader) error) (*TensorFile, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading tensors: %w", err)
@@ -154,14 +159,14 @@ func readTensorFile(path string) (*TensorFile, string, error) {
 		return nil, "", fmt.Errorf("reading tensors: %w", err)
 	}
 	digest := sha256.New()
-	t, err := readTensors(io.TeeReader(f, digest), info.Size())
+	t, err := scanTensors(io.TeeReader(f, digest), info.Size(), each)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s is no sound safetensors file: %w", path, err)
 	}
 	return t, hex.EncodeToString(digest.Sum(nil)), nil
 }
 
-func readTensors(r io.Reader, size int64) (*TensorFile, error) {
+func scanTensors(r io.Reader, size int64, each func(t *HostTensor, data *io.LimitedReader) error) (*TensorFile, error) {
 	var word [8]byte
 	if _, err := io.ReadFull(r, word[:]); err != nil {
 		return nil, fmt.Errorf("header length: %w", err)
@@ -179,9 +184,18 @@ func readTensors(r io.Reader, size int64) (*TensorFile, error) {
 		return nil, err
 	}
 	for i := range f.Tensors {
-		f.Tensors[i].Data = make([]byte, order[i].Offsets[1]-order[i].Offsets[0])
-		if _, err := io.ReadFull(r, f.Tensors[i].Data); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", f.Tensors[i].Name, err)
+		t, data := &f.Tensors[i], &io.LimitedReader{R: r, N: order[i].Offsets[1] - order[i].Offsets[0]}
+		if each != nil {
+			err = each(t, data)
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, data)
+		}
+		if err == nil && data.N > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
 	}
 	return f, nil

@@ -37,7 +37,7 @@ type measured struct {
 	Seconds []float64 `json:"seconds"` // of each step
 	Memory  int64     `json:"peak_rss"`
 	Held    int64     `json:"device_bytes"`
-	Saving  int64     `json:"peak_rss_saving,omitempty"` // after a checkpoint's tensors were written
+	Saving  int64     `json:"peak_rss_saving,omitempty"` // after a checkpoint's tensors were written and read again
 	Device  string    `json:"device"`
 	Limit   float64   `json:"limit"` // images per second; 0 where it isn't known
 	Rate    float64   `json:"images_per_s"`

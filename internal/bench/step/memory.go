@@ -18,7 +18,7 @@ const memoryCut = 4
 // memory prints what steps of growing batches take, each in a process of its own.
 func (b *bench) memory(ctx context.Context, only string) error {
 	fmt.Printf("micro-batches of %d, depth %d, GB; up to %d micro-batches of a step are run\n", b.job.Micro, b.job.Depth, memoryCut)
-	fmt.Println("| type | batch | on the device | peak resident, a step | and a checkpoint |")
+	fmt.Println("| type | batch | on the device | peak resident, a step | and a checkpoint, written and read |")
 	fmt.Println("|---|---|---|---|---|")
 	for _, dtype := range []string{"f32", "bf16"} {
 		if only != "all" && only != dtype {
@@ -44,17 +44,23 @@ func peakResident() (int64, error) {
 	return use.Maxrss << 10, err
 }
 
-// peakSaving is peakResident after the tensor files of a checkpoint were written.
+// peakSaving is peakResident after the tensor files of a checkpoint were written and read again.
 func peakSaving(m *student.Model) (int64, error) {
 	dir, err := os.MkdirTemp("", "bench-step")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	var paths []string
 	for name, f := range map[string]*student.TensorFile{"model": m.Weights(), "state": m.TrainingState()} {
-		if err := student.WriteTensors(filepath.Join(dir, name), f); err != nil {
+		path := filepath.Join(dir, name)
+		if err := student.WriteTensors(path, f); err != nil {
 			return 0, err
 		}
+		paths = append(paths, path)
+	}
+	if err := m.Read(paths...); err != nil {
+		return 0, err
 	}
 	return peakResident()
 }

@@ -94,12 +94,8 @@ func stepped(dev blas.Device, path string, n int, weights string) (*student.Mode
 	if err != nil {
 		return nil, err
 	}
-	file, err := student.ReadTensors(weights)
-	if err != nil {
-		return nil, err
-	}
 	encoder := r.Encoder(dev, blas.F32, n, targetDim)
-	return encoder, encoder.SetWeights(file)
+	return encoder, encoder.Read(weights)
 }
 
 // pixels are n images of noise.
