@@ -1,6 +1,8 @@
-// Attention: one sample and head at a time. Scores live for one panel of rows, in the first-level cache. The products ask the memory for what
-// they write, and they and the exponentials for the next head's rows. Where pairs are multiplied, P and dS are rounded to bfloat16 for their
-// products, else they are float32.
+// Attention: one sample and head at a time. Scores live for one panel of rows, in the first-level cache. The products ask the memory, line by
+// line, for what is written and for the next head's rows. Where pairs are multiplied, P and dS are rounded to bfloat16 for their products,
+// else they are float32.
+
+enum { LINES = 64, LISTED = 8 }; // of a row, at most; that are listed at once
 
 typedef struct {
   int64_t N, H, d, D; // tokens, heads, width of a head, of all heads
@@ -11,8 +13,8 @@ typedef struct {
   int64_t panels;     // of rows, as even as can be
   int type, pairs;
   float scale;
-  tiles *rows, *packed;
-  strips *scores; // X [rows, W] = A·B for rows of units and packed columns
+  strips *rows, *packed; // products of A as rows of units, or packed
+  int64_t lines;         // room for what one panel of rows asks for
 } heads;
 
 static heads heads_of(const int64_t *n, const double *f) {
@@ -20,7 +22,8 @@ static heads heads_of(const int64_t *n, const double *f) {
   h.W = ceiling(h.N, LANES) * LANES, h.panels = ceiling(h.N, TILE_ROWS);
   h.Kd = units(h.d, h.pairs), h.Kn = units(h.N, h.pairs);
   h.along = ceiling(h.N, PANEL) * PANEL * h.Kd, h.across = ceiling(h.d, PANEL) * PANEL * h.Kn;
-  h.rows = tiles_for(0, h.pairs), h.scores = strips_for(h.pairs), h.packed = tiles_for(1, h.pairs);
+  h.rows = strips_for(0, h.pairs), h.packed = strips_for(1, h.pairs);
+  h.lines = 2 * TILE_ROWS * LINES + 2 * (h.along + h.across) / (PANEL * UNROLL) + LANES;
   return h;
 }
 
@@ -42,10 +45,22 @@ static void head_rows(const heads *h, float *dst, const matrix *m) {
   for (int64_t i = 0; i < h->N; i++) units_along(dst + i * h->Kd, m, i, 0, h->Kd);
 }
 
-// head_ahead is the head's part of TILE_ROWS rows.
-static ahead head_ahead(const heads *h, const void *data, int64_t row, int64_t width, int64_t col) {
-  int64_t size = size_of(h->type);
-  return (ahead){(const char *)data + (row * width + col) * size, width * size, ceiling(h->d * size, LINE)};
+// upcoming is what will be read or written of the next row: n lines, and how far below the row after it has each.
+typedef struct { const char *at[LINES + LISTED]; int64_t step[LINES + LISTED], n; } upcoming;
+
+// add_upcoming adds a head's part.
+static void add_upcoming(upcoming *s, const heads *h, const void *data, int64_t row, int64_t width, int64_t col) {
+  int64_t size = size_of(h->type), lines = ceiling(h->d * size, LINE);
+  for (int64_t l = 0; l < lines && s->n < LINES; l++, s->n++)
+    s->at[s->n] = (const char *)data + (row * width + col) * size + l * LINE, s->step[s->n] = width * size;
+}
+
+// list_rows lists the lines of the next rows and returns the list's end; it may write a few more.
+static inline const char **list_rows(upcoming *s, const char **list, int64_t rows) {
+  for (int64_t r = 0; r < rows; r++, list += s->n)
+    for (int64_t l = 0; l < s->n; l += LISTED)
+      for (int64_t i = l; i < l + LISTED; i++) list[i] = s->at[i], s->at[i] += s->step[i];
+  return list;
 }
 
 // round_row turns a row of P or dS to pairs, in its place.
@@ -58,15 +73,13 @@ static inline void round_row(const heads *h, float *x) {
 }
 
 // combine writes rows of a head: A·B·scale, A [rows, N] as rows of units or packed, B [N, d] packed. scale is one number, or one for each row.
-// Meanwhile it asks for what it writes and for next, one run for each panel of B.
-static void combine(const heads *h, tiles *f, int64_t rows, const float *a, int64_t ar, const float *b, const float *scale, int per_row, void *dst,
-    int64_t row, int64_t width, int64_t col, const ahead *next, int nexts) {
+// It asks for lines and returns those left.
+static const char *const *combine(const heads *h, strips *f, int64_t rows, const float *a, int64_t ar, const float *b, const float *scale, int per_row,
+    void *dst, int64_t row, int64_t width, int64_t col, const char *const *lines) {
   float x[TILE] __attribute__((aligned(64)));
   for (int64_t c = 0; c < h->d; c += PANEL) {
-    int64_t size = size_of(h->type), at = row * width + col + c;
-    ahead soon[AHEADS] = {{(const char *)dst + at * size, width * size, ceiling(PANEL * size, LINE)}};
-    if (nexts-- > 0) soon[1] = *next++;
-    f(rows, h->Kn, a, ar, b + c * h->Kn, x, PANEL, 0, soon);
+    int64_t at = row * width + col + c;
+    lines = f(rows, h->Kn, a, ar, b + c * h->Kn, x, PANEL, PANEL, lines);
     for (int64_t r = 0; r < rows; r++, at += width) {
       float *y = x + r * PANEL, s = scale[per_row ? r : 0];
       *(vec *)y *= s, *(vec *)(y + LANES) *= s;
@@ -74,6 +87,7 @@ static void combine(const heads *h, tiles *f, int64_t rows, const float *a, int6
       else save(dst, at, y, h->d - c, h->type);
     }
   }
+  return lines;
 }
 
 // bias_at is a vector of a bias row, [N], and beyond its end what the exponential makes 0.
@@ -138,8 +152,10 @@ static void attention(void **p, const int64_t *n, const double *f) {
   int64_t sample[n[0] + 1], live = live_samples(&h, sample, p[4], n[0], p[0], h.D);
 #pragma omp parallel
   {
-    float *q = scratch((h.N * h.Kd + h.along + h.across + TILE_ROWS * h.W) * 4);
+    int64_t size = h.N * h.Kd + h.along + h.across + TILE_ROWS * h.W;
+    float *q = scratch(ceiling(size, LANES) * LANES * 4 + h.lines * sizeof(char *));
     float *k = q + h.N * h.Kd, *v = k + h.along, *x = v + h.across;
+    const char **list = memset(q + ceiling(size, LANES) * LANES, 0, h.lines * sizeof *list);
 #pragma omp for schedule(static)
     for (int64_t s = 0; s < live * h.H; s++) {
       int64_t head = s % h.H, b = sample[s / h.H], row = b * h.N, col = head * h.d, width = 3 * h.D;
@@ -149,19 +165,19 @@ static void attention(void **p, const int64_t *n, const double *f) {
       head_rows(&h, q, &mq);
       pack(PANEL, k, &mk, 0, h.N, NULL);
       pack(PANEL, v, &mv, 0, h.d, NULL);
+      upcoming writes = {.n = 0}, reads = {.n = 0};
+      add_upcoming(&writes, &h, p[0], row, h.D, col);
+      for (int part = 0; part < 3; part++) add_upcoming(&reads, &h, p[2], next_row, width, part * h.D + next_col);
       for (int64_t t = 0; t < h.panels; t++) {
         int64_t i = first_row(&h, t), rows = first_row(&h, t + 1) - i;
         float top[LANES], sum[LANES], inverse[LANES];
         vec lanes[LANES] = {};
-        ahead next[3];
-        for (int part = 0; part < 3; part++) next[part] = head_ahead(&h, p[2], next_row + i, width, part * h.D + next_col);
-        ahead early[AHEADS] = {next[0]};
-        h.scores(rows, h.Kd, q + i * h.Kd, k, x, h.W);
+        list_rows(&reads, list_rows(&writes, list, rows), rows);
+        const char *const *lines = h.rows(rows, h.Kd, q + i * h.Kd, h.Kd, k, x, h.W, h.W, list);
         for (int64_t r = 0; r < rows; r++)
           lanes[r] = logits(x + r * h.W, h.N, h.scale, p[3] ? (float *)p[3] + (head * h.N + i + r) * h.N : NULL);
         largest_each(top, lanes);
         for (int64_t r = 0; r < rows; r++) {
-          ask(early, r);
           lanes[r] = exponentials(x + r * h.W, h.N, top[r]);
           if (h.pairs) round_row(&h, x + r * h.W);
         }
@@ -170,7 +186,7 @@ static void attention(void **p, const int64_t *n, const double *f) {
           inverse[r] = 1 / sum[r];
           ((float *)p[1])[(b * h.H + head) * h.N + i + r] = top[r] + logf(sum[r]);
         }
-        combine(&h, h.rows, rows, x, h.W, v, inverse, 1, p[0], row + i, h.D, col, next + 1, 2);
+        combine(&h, h.rows, rows, x, h.W, v, inverse, 1, p[0], row + i, h.D, col, lines);
       }
     }
     free(q);

@@ -55,6 +55,7 @@ typedef struct {
   float *lse, *delta;                        // [W]
   float *dS;                                 // for dS·k, [panels][panel]
   float *bias, *dbias;                       // [N][W], keys as rows
+  const char **list;                         // of lines, one after the other asked for
   int64_t panel;
 } room;
 
@@ -67,10 +68,11 @@ static void *room_of(const heads *h, room *w) {
   enum { COUNT = sizeof parts / sizeof *parts };
   int64_t size = 0;
   for (int i = 0; i < COUNT; i++) size += ceiling(parts[i].size, LANES) * LANES;
-  float *at = scratch(size * 4);
+  float *at = scratch(size * 4 + h->lines * sizeof *w->list);
   for (int i = 0; i < COUNT; at += ceiling(parts[i].size, LANES) * LANES, i++) *parts[i].part = at;
   memset(w->lse, 0, h->W * 4), memset(w->dbias, 0, h->N * h->W * 4);
   for (int64_t i = 0; i < h->N * h->W; i++) w->bias[i] = i % h->W < h->N ? 0 : -INFINITY;
+  w->list = memset(at, 0, h->lines * sizeof *w->list);
   return w->k;
 }
 
@@ -98,15 +100,17 @@ static void head_backward(const heads *h, const room *w, void **p, int64_t b, in
   int64_t row = b * h->N, col = head * h->d, next_row = next_b * h->N, next_col = next_head * h->d, D = h->D;
   float one = 1;
   pack_head(h, w, p, b, head);
+  upcoming writes = {.n = 0}, reads = {.n = 0}, dq = {.n = 0};
+  for (int part = 2; part > 0; part--) add_upcoming(&writes, h, p[0], row, 3 * D, part * D + col);
+  for (int part = 0; part < 3; part++) add_upcoming(&reads, h, p[5], next_row, 3 * D, part * D + next_col);
+  for (int part = 2; part < 4; part++) add_upcoming(&reads, h, p[part], next_row, D, next_col);
+  add_upcoming(&dq, h, p[0], row, 3 * D, col);
   for (int64_t t = 0; t < h->panels; t++) {
     int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
-    ahead soon[5];
-    for (int part = 0; part < 3; part++) soon[part] = head_ahead(h, p[5], next_row + i, 3 * D, part * D + next_col);
-    for (int part = 3; part < 5; part++) soon[part] = head_ahead(h, p[part - 1], next_row + i, D, next_col);
-    h->scores(rows, h->Kd, w->k + i * h->Kd, w->q, w->x, h->W);
-    h->scores(rows, h->Kd, w->v + i * h->Kd, w->dout, w->y, h->W);
+    list_rows(&reads, list_rows(&writes, w->list, rows), rows);
+    const char *const *lines = h->rows(rows, h->Kd, w->k + i * h->Kd, h->Kd, w->q, w->x, h->W, h->W, w->list);
+    lines = h->rows(rows, h->Kd, w->v + i * h->Kd, h->Kd, w->dout, w->y, h->W, h->W, lines);
     for (int64_t r = 0; r < rows; r++) {
-      ask(soon, r);
       float *x = w->x + r * h->W, *y = w->y + r * h->W;
       gradients(x, y, h->N, h->scale, w->bias + (i + r) * h->W, w->lse, w->delta, w->dbias + (i + r) * h->W);
       if (h->pairs) round_row(h, x), round_row(h, y);
@@ -114,12 +118,13 @@ static void head_backward(const heads *h, const room *w, void **p, int64_t b, in
       int64_t pair = h->pairs && r % 2;
       pack_unit(h, w->dS, w->panel, y - pair * h->W, 1 + pair, (i + r) >> h->pairs);
     }
-    combine(h, h->rows, rows, w->x, h->W, w->dout_across, &one, 0, p[0], row + i, 3 * D, 2 * D + col, soon + 3, 1);
-    combine(h, h->rows, rows, w->y, h->W, w->q_across, &h->scale, 0, p[0], row + i, 3 * D, D + col, soon + 4, 1);
+    lines = combine(h, h->rows, rows, w->x, h->W, w->dout_across, &one, 0, p[0], row + i, 3 * D, 2 * D + col, lines);
+    combine(h, h->rows, rows, w->y, h->W, w->q_across, &h->scale, 0, p[0], row + i, 3 * D, D + col, lines);
   }
   for (int64_t t = 0; t < h->panels; t++) {
     int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
-    combine(h, h->packed, rows, w->dS + t * w->panel, 0, w->k_across, &h->scale, 0, p[0], row + i, 3 * D, col, NULL, 0);
+    list_rows(&dq, w->list, rows);
+    combine(h, h->packed, rows, w->dS + t * w->panel, 0, w->k_across, &h->scale, 0, p[0], row + i, 3 * D, col, w->list);
   }
 }
 

@@ -23,11 +23,14 @@ static inline void ask(const ahead *s, int64_t time) {
     for (int l = 0; l < s[i].lines; l++) __builtin_prefetch(s[i].at + time * s[i].step + l * LINE, 0, 2);
 }
 
+enum { UNROLL = 4 }; // units of k
+
 // multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut; with half, the
-// left half of a panel. Its loads of A cost one address register for three rows. soon is AHEADS runs, or nothing.
+// left half of a panel. Its loads of A cost one address register for three rows. soon is AHEADS runs, or nothing; lines, if there, are
+// addresses, one for UNROLL units, that it asks for one by one.
 static inline __attribute__((always_inline)) void multiply(const int rows, const int half, const int packed, const int pairs, int64_t K, const float *a,
-    int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon) {
-  enum { UNROLL = 4, B_AHEAD = 512 / PANEL * PANEL };
+    int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon, const char *const *lines) {
+  enum { B_AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
   if (more) {
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
@@ -58,6 +61,7 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
     for (int64_t end = soon ? K * (time + 1) / TILE_ROWS : K; p + UNROLL <= end; p += UNROLL) {
       _Pragma("GCC unroll 4") for (int u = 0; u < UNROLL; u++) STEP(u)
       ADVANCE(UNROLL)
+      if (lines) __builtin_prefetch(*lines++, 0, 2);
     }
     if (soon) ask(soon, time);
   }
@@ -75,7 +79,7 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 }
 
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
-#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, layout, pairs_, K, a, ar, b, c, ldc, more, soon); break;
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, layout, pairs_, K, a, ar, b, c, ldc, more, soon, NULL); break;
 #define TILES(name, layout_, kind)                                                                                         \
   static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, \
       const ahead *soon) {                                                                                               \
@@ -100,35 +104,43 @@ static inline tiles *tiles_for(int packed, int pairs) {
   return packed ? tiles_packed : tiles_rows;
 }
 
-// strip is C [rows, columns] = A·B for rows of K units and panels of B; of the last panel, half may do. For a short k: all that a tile can
-// do besides is left out.
-static inline __attribute__((always_inline)) void strip(const int rows, const int pairs, int64_t K, const float *a, const float *b, float *c,
-    int64_t columns) {
-  int64_t j = 0;
-  for (; j + LANES < columns; j += PANEL) multiply(rows, 0, 0, pairs, K, a, K, b + j * K, c + j, columns, 0, NULL);
-  if (j < columns) multiply(rows, 1, 0, pairs, K, a, K, b + j * K, c + j, columns, 0, NULL);
+// strip is C [rows, columns] = A·B over K units for several panels of B; of the last, half may do. It knows less than a tile can, which is
+// worth 10 % where k is short, and asks for lines, K / UNROLL in a panel. It returns those that are left.
+static inline __attribute__((always_inline)) const char *const *strip(const int rows, const int packed, const int pairs, int64_t K, const float *a,
+    int64_t ar, const float *b, float *c, int64_t ldc, int64_t columns, const char *const *lines) {
+  for (int64_t j = 0; j < columns; j += PANEL, lines += K / UNROLL) {
+    if (j + LANES < columns) multiply(rows, 0, packed, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
+    else multiply(rows, 1, packed, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
+  }
+  return lines;
 }
 
-#define STRIP_ROWS(r) case r: if (r <= TILE_ROWS) strip(r <= TILE_ROWS ? r : 1, pairs_, K, a, b, c, columns); break;
-#define STRIPS(name, kind)                                                                                                \
-  static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, const float *b, float *c, int64_t columns) { \
-    enum { pairs_ = kind };                                                                                                \
+#define STRIP_ROWS(r) \
+  case r: return r <= TILE_ROWS ? strip(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, columns, lines) : lines;
+#define STRIPS(name, layout_, kind)                                                                                       \
+  static __attribute__((noinline)) const char *const *name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, \
+      int64_t ldc, int64_t columns, const char *const *lines) {                                                            \
+    enum { layout = layout_, pairs_ = kind };                                                                              \
     switch (rows) {                                                                                                        \
       STRIP_ROWS(1) STRIP_ROWS(2) STRIP_ROWS(3) STRIP_ROWS(4) STRIP_ROWS(5) STRIP_ROWS(6) STRIP_ROWS(7) STRIP_ROWS(8)      \
       STRIP_ROWS(9) STRIP_ROWS(10) STRIP_ROWS(11) STRIP_ROWS(12) STRIP_ROWS(13) STRIP_ROWS(14)                             \
     }                                                                                                                      \
+    return lines;                                                                                                          \
   }
-typedef void strips(int64_t rows, int64_t K, const float *a, const float *b, float *c, int64_t columns);
-STRIPS(strips_rows, 0)
+typedef const char *const *strips(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int64_t columns,
+    const char *const *lines);
+STRIPS(strips_rows, 0, 0)
+STRIPS(strips_packed, 1, 0)
 #ifdef PAIRS
-STRIPS(strips_pairs, 1)
+STRIPS(strips_rows_pairs, 0, 1)
+STRIPS(strips_packed_pairs, 1, 1)
 #endif
 
-static inline strips *strips_for(int pairs) {
+static inline strips *strips_for(int packed, int pairs) {
 #ifdef PAIRS
-  if (pairs) return strips_pairs;
+  if (pairs) return packed ? strips_packed_pairs : strips_rows_pairs;
 #endif
-  return strips_rows;
+  return packed ? strips_packed : strips_rows;
 }
 
 // multiplies_pairs says whether products of type t take two numbers per unit.
