@@ -68,6 +68,7 @@ type Info struct {
 	Threads int      // worker threads, 1 on ref
 	Compute []DType  // compute types that the device offers, the preferred one first
 	Skips   []DType  // compute types in which dropped samples are left out of all operations that take Keep
+	Samples int      // in a micro-batch that suits the device where nobody has named another: more cost memory and gain no speed
 	Paths   []string // code paths in use, such as "avx512bf16" or "onednn 3.2.0"
 }
 

@@ -67,7 +67,7 @@ type OptimizerRecipe struct {
 // TrainRecipe is the length and the arithmetic of a run. A step is one update, of Batch samples in micro-batches.
 type TrainRecipe struct {
 	Batch      int    `toml:"batch"`
-	MicroBatch int    `toml:"micro_batch"` // divides batch
+	MicroBatch int    `toml:"micro_batch"` // divides batch; 0: as suits the device
 	Epochs     int    `toml:"epochs"`
 	Seed       uint64 `toml:"seed"`
 	DType      string `toml:"dtype"` // f32 or bf16
@@ -81,7 +81,7 @@ func DefaultRecipe() Recipe {
 		Mask:      MaskRecipe{Count: 75, MinBlock: 16, MinRatio: 0.3},
 		Loss:      LossRecipe{Kind: "cosine", Beta: 1},
 		Optimizer: OptimizerRecipe{LR: 1.5e-3, MinLR: 1e-5, WarmupEpochs: 10, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05, ClipNorm: 3},
-		Train:     TrainRecipe{Batch: 2048, MicroBatch: 32, Epochs: 300, DType: "bf16"},
+		Train:     TrainRecipe{Batch: 2048, Epochs: 300, DType: "bf16"},
 	}
 }
 
@@ -182,8 +182,10 @@ func (r Recipe) Validate() error {
 		return fmt.Errorf("optimizer.betas is %v: each must be at least 0 and below 1", o.Betas)
 	case !(o.Eps > 0) || !(o.WeightDecay >= 0) || !(o.ClipNorm >= 0):
 		return errors.New("optimizer.eps must be positive, weight_decay and clip_norm not negative")
-	case t.Epochs < 1 || t.Batch < 1 || t.MicroBatch < 1 || t.Batch%t.MicroBatch != 0:
-		return fmt.Errorf("train.epochs is %d, batch %d, micro_batch %d: all positive, and micro_batch must divide batch", t.Epochs, t.Batch, t.MicroBatch)
+	case t.Epochs < 1 || t.Batch < 1:
+		return fmt.Errorf("train.epochs is %d and batch %d: both must be positive", t.Epochs, t.Batch)
+	case t.MicroBatch < 0 || t.MicroBatch > 0 && t.Batch%t.MicroBatch != 0:
+		return fmt.Errorf("train.micro_batch is %d, batch %d: micro_batch must divide batch, or be 0 for what suits the device", t.MicroBatch, t.Batch)
 	case !(o.WarmupEpochs >= 0 && o.WarmupEpochs < float64(t.Epochs)):
 		return fmt.Errorf("optimizer.warmup_epochs is %g: must be at least 0 and below the %d epochs", o.WarmupEpochs, t.Epochs)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"mvptargets/blas"
@@ -91,6 +92,7 @@ type trainer struct {
 
 // newTrainer opens the data and builds the model of a job; it writes nothing.
 func newTrainer(dev blas.Device, j Job) (*trainer, error) {
+	j.chooseMicroBatch(dev)
 	t := &trainer{Job: j, dev: dev, unlock: func() {}, started: time.Now()}
 	var err error
 	if t.store, err = shards.Open(j.Targets); err != nil {
@@ -115,6 +117,39 @@ func newTrainer(dev blas.Device, j Job) (*trainer, error) {
 		return nil, fmt.Errorf("the model on %s: %w", dev.Info().Name, noRoom(err, r.Config(manifest.Dim), options, r.Train.Batch))
 	}
 	return t, nil
+}
+
+// chooseMicroBatch completes a recipe that names no micro-batch: with that of the checkpoint which the run goes on from, whose sums then go
+// on in the same order, else with what suits dev.
+func (j *Job) chooseMicroBatch(dev blas.Device) {
+	n, batch := &j.Recipe.Train.MicroBatch, j.Recipe.Train.Batch
+	if *n > 0 {
+		return
+	}
+	reason := "as suits " + dev.Info().Name
+	if j.Resume {
+		all, _ := checkpoints(j.Run) // begin tells what is wrong with the folder
+		for _, dir := range slices.Backward(all) {
+			if c, err := readCheckpoint(dir); err == nil && c.Recipe.Train.MicroBatch > 0 {
+				*n, reason = c.Recipe.Train.MicroBatch, "as in "+dir
+				break
+			}
+		}
+	}
+	if *n == 0 {
+		*n = largestDivisor(batch, dev.Info().Samples)
+	}
+	j.Log.Info("micro-batch", "images", *n, "of", batch, "chosen", reason)
+}
+
+// largestDivisor is the largest divisor of n that is at most limit.
+func largestDivisor(n, limit int) int {
+	for d := min(n, limit); d > 1; d-- {
+		if n%d == 0 {
+			return d
+		}
+	}
+	return 1
 }
 
 func (t *trainer) close() {

@@ -85,3 +85,40 @@ func TestEncodersOfARun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A recipe that names no micro-batch gets one that suits the device, a divisor of the batch, which recipe.toml and the checkpoint then name; a
+// resume keeps that of the run, also of one that was begun with another.
+func TestMicroBatchOfTheDevice(t *testing.T) {
+	for batch, want := range map[int]int{8: 8, 20: 10, 32: 16, 17: 1} {
+		dev := ref.New()
+		j := tinyJob(t, fmt.Sprintf("train.batch=%d", batch), "train.micro_batch=0", "train.epochs=1", "optimizer.warmup_epochs=0")
+		if _, err := student.Train(context.Background(), dev, j); err != nil {
+			t.Fatal(err)
+		}
+		c, err := student.OpenCheckpoint(j.Run)
+		if err != nil || c.Recipe.Train.MicroBatch != want {
+			t.Errorf("a batch of %d is trained in %+v, %v", batch, c.Recipe.Train, err)
+		}
+		if r, err := student.ReadRecipe(filepath.Join(j.Run, "recipe.toml"), nil); err != nil || r != c.Recipe {
+			t.Errorf("recipe.toml has %+v, %v", r, err)
+		}
+		dev.Close()
+	}
+
+	dev := ref.New()
+	defer dev.Close()
+	j := tinyJob(t, "train.epochs=1", "optimizer.warmup_epochs=0") // in micro-batches of 4
+	if _, err := student.Train(context.Background(), dev, j); err != nil {
+		t.Fatal(err)
+	}
+	j.Resume, j.Recipe.Train.MicroBatch = true, 0
+	var log strings.Builder
+	j.Log = slog.New(slog.NewTextHandler(&log, nil))
+	if s, err := student.Train(context.Background(), dev, j); err != nil || s.Steps != 5 || !strings.Contains(log.String(), "images=4") {
+		t.Errorf("%+v, %v; the log: %s", s, err, &log)
+	}
+	j.Recipe.Train.MicroBatch = 8
+	if _, err := student.Train(context.Background(), dev, j); err == nil || !strings.Contains(err.Error(), "train.micro_batch was 4, is 8") {
+		t.Errorf("another micro-batch is continued: %v", err)
+	}
+}

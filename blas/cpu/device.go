@@ -144,7 +144,7 @@ func (d *Device) fail(op string, err error) {
 
 // Info implements blas.Device.
 func (d *Device) Info() blas.Info {
-	i := blas.Info{Name: "cpu", Detail: d.detail, Threads: d.threads, Compute: []blas.DType{blas.BF16, blas.F32}, Paths: d.paths}
+	i := blas.Info{Name: "cpu", Detail: d.detail, Threads: d.threads, Compute: []blas.DType{blas.BF16, blas.F32}, Samples: 16, Paths: d.paths}
 	for _, t := range i.Compute {
 		if !d.library(t) {
 			i.Skips = append(i.Skips, t)

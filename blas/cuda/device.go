@@ -195,7 +195,7 @@ func (e *callError) sticky() bool {
 // Info implements blas.Device.
 func (d *Device) Info() blas.Info {
 	return blas.Info{Name: "cuda", Detail: fmt.Sprintf("%s; %s (%s), %s (%s)", d.gpu, d.libs.versions[1], d.libs.paths[1], d.libs.versions[2], d.libs.paths[2]),
-		Threads: 1, Compute: []blas.DType{blas.BF16, blas.F32},
+		Threads: 1, Compute: []blas.DType{blas.BF16, blas.F32}, Samples: 32,
 		Paths: []string{"sm_" + strconv.Itoa(d.gpu.Capability), d.libs.versions[0], d.libs.versions[1], d.libs.versions[2]}}
 }
 

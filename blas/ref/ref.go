@@ -30,7 +30,7 @@ func New() *Device { return &Device{live: map[*memory]string{}} }
 // Info implements blas.Device.
 func (d *Device) Info() blas.Info {
 	types := []blas.DType{blas.F32, blas.BF16, blas.F64}
-	return blas.Info{Name: "ref", Detail: "pure Go on gonum, " + runtime.Version(), Threads: 1, Compute: types, Skips: types, Paths: []string{"go"}}
+	return blas.Info{Name: "ref", Detail: "pure Go on gonum, " + runtime.Version(), Threads: 1, Compute: types, Skips: types, Samples: 16, Paths: []string{"go"}}
 }
 
 // Alloc implements blas.Device.

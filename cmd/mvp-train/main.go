@@ -18,7 +18,7 @@ const synopsis = `--recipe R.toml --targets STORE --images SRC --out RUN [flags]
        mvp-train devices
 
 Trains a student on stored targets. The student's pixels are rendered from the images again, view by view as the teacher saw them.
-RUN receives recipe.toml, metrics.jsonl, TensorBoard events and checkpoints.
+RUN receives recipe.toml, metrics.jsonl, TensorBoard events and checkpoints. A recipe without train.micro_batch gets one that suits the device.
 
 Environment: MVP_CPU (portable, avx2, avx512, avx512bf16) and MVP_GEMM (own, onednn) override what the processor device chooses; docs/cpu.md.`
 
