@@ -40,22 +40,26 @@ func newComputeFlags(f *cli.FlagSet) computeFlags {
 		device:  f.Enum("device", "auto", devices.Names, devices.About),
 		dtype:   f.Enum("dtype", "f32", []string{"f32", "bf16"}, "arithmetic of the encoder"),
 		threads: f.Int("threads", 0, "`threads` of the device; 0: one per core"),
-		batch:   f.Int("batch", 64, "`images` per micro-batch"),
+		batch:   f.Int("batch", 0, "`images` per micro-batch; 0: as many as suit the device"),
 	}
 }
 
-// open gives the device and the type to compute in.
-func (c computeFlags) open(log *slog.Logger) (blas.Device, blas.DType, error) {
+// open gives the device, the type to compute in and the images per micro-batch.
+func (c computeFlags) open(log *slog.Logger) (dev blas.Device, dtype blas.DType, batch int, err error) {
 	const maxBatch = 4096
-	if *c.batch < 1 || *c.batch > maxBatch {
-		return nil, 0, cli.Usagef("--batch %d is not within 1..%d", *c.batch, maxBatch)
+	if *c.batch < 0 || *c.batch > maxBatch {
+		return nil, 0, 0, cli.Usagef("--batch %d is not within 0..%d", *c.batch, maxBatch)
 	}
-	dtype, err := blas.ParseDType(*c.dtype)
-	if err != nil {
-		return nil, 0, err
+	if dtype, err = blas.ParseDType(*c.dtype); err != nil {
+		return nil, 0, 0, err
 	}
-	dev, err := openDevice(*c.device, *c.threads, log)
-	return dev, dtype, err
+	if dev, err = openDevice(*c.device, *c.threads, log); err != nil {
+		return nil, 0, 0, err
+	}
+	if batch = *c.batch; batch == 0 {
+		batch = dev.Info().Samples
+	}
+	return dev, dtype, batch, nil
 }
 
 // openDevice opens a device by its flag's word.

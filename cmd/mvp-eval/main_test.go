@@ -187,7 +187,7 @@ func TestProbeErrors(t *testing.T) {
 		"--train images --test images":                               "--checkpoint is missing",
 		"--checkpoint run --train images":                            "--test is missing",
 		"--checkpoint run --train images --test images --layers 7":   `"7" is not one of`,
-		"--checkpoint run --train images --test images --batch 0":    "--batch 0",
+		"--checkpoint run --train images --test images --batch -1":   "--batch -1",
 		"--checkpoint run --train images --test images --threads -1": "negative",
 		"--checkpoint run --train images --test images more":         "unexpected argument",
 	} {
@@ -195,6 +195,16 @@ func TestProbeErrors(t *testing.T) {
 		if err := run(context.Background(), append([]string{"probe"}, strings.Fields(args)...), &bytes.Buffer{}); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s gives %v, want %s", args, err, want)
 		}
+	}
+}
+
+// What was computed is printed, also where its file cannot be written.
+func TestProbePrintsBeforeItWrites(t *testing.T) {
+	world(t)
+	var out bytes.Buffer
+	err := run(context.Background(), strings.Fields("probe --device ref --checkpoint run --train images --test images --layers norm --out absent/probe.json"), &out)
+	if err == nil || !strings.Contains(err.Error(), "absent/") || !strings.Contains(out.String(), "probe accuracy") {
+		t.Errorf("%v; printed %q", err, out.String())
 	}
 }
 

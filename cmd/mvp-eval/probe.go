@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
+	"mvptargets/blas"
 	"mvptargets/internal/cli"
 	"mvptargets/student"
 	"mvptargets/student/probe"
@@ -38,7 +40,7 @@ func runProbe(ctx context.Context, args []string, out io.Writer) error {
 	if f.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q", f.Arg(0))
 	}
-	j := probe.Job{Untrained: *untrained, Seed: *seed, Batch: *compute.batch, Log: f.Logger(), Terminal: os.Stderr}
+	j := probe.Job{Untrained: *untrained, Seed: *seed, Log: f.Logger(), Terminal: os.Stderr}
 	var err error
 	if j.Checkpoint, err = student.OpenCheckpoint(*checkpoint); err != nil {
 		return err
@@ -52,21 +54,19 @@ func runProbe(ctx context.Context, args []string, out io.Writer) error {
 	if j.Test, err = probe.OpenSet(ctx, *test); err != nil {
 		return err
 	}
-	dev, dtype, err := compute.open(j.Log)
-	if err != nil {
+	var dev blas.Device
+	if dev, j.DType, j.Batch, err = compute.open(j.Log); err != nil {
 		return err
 	}
 	defer dev.Close()
-	j.DType = dtype
 	j.Log.Info("probe", "checkpoint", j.Checkpoint.Dir(), "step", j.Checkpoint.Step, "device", dev.Info().Name, "detail", dev.Info().Detail)
 	result, err := probe.Run(ctx, dev, j)
 	if err != nil {
 		return err
 	}
+	err = result.Print(out) // first, since it took long
 	if *file != "" {
-		if err := result.Write(*file); err != nil {
-			return err
-		}
+		err = errors.Join(err, result.Write(*file))
 	}
-	return result.Print(out)
+	return err
 }
