@@ -57,11 +57,25 @@ func freeMemory() (int, error) {
 	group, _ := os.ReadFile("/proc/self/cgroup")
 	_, path, _ := strings.Cut(strings.TrimSpace(string(group)), "::")
 	for dir := filepath.Join("/sys/fs/cgroup", path); strings.HasPrefix(dir, "/sys/fs/cgroup"); dir = filepath.Dir(dir) {
-		if limit, used := number(dir, "memory.max"), number(dir, "memory.current"); limit > 0 {
-			free = min(free, max(limit-used, 0))
+		if left, ok := groupLeaves(dir); ok {
+			free = min(free, left)
 		}
 	}
 	return free, nil
+}
+
+// groupLeaves is what a control group (cgroup v2) leaves below its limit, if it has one. Cached files that nobody has used for a while count
+// as free, since the kernel drops them before it refuses memory.
+func groupLeaves(dir string) (bytes int, ok bool) {
+	limit := number(dir, "memory.max")
+	if limit == 0 {
+		return 0, false
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	_, rest, _ := strings.Cut("\n"+string(text), "\ninactive_file ")
+	line, _, _ := strings.Cut(rest, "\n")
+	cached, _ := strconv.Atoi(line)
+	return max(limit-max(number(dir, "memory.current")-cached, 0), 0), true
 }
 
 // number reads a control group's file that holds one; 0 where it holds none, or is not there.

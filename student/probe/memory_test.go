@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -24,5 +26,25 @@ func TestMemory(t *testing.T) {
 	}
 	if free, err := freeMemory(); err != nil || free < gb/100 {
 		t.Errorf("%d bytes are free, %v", free, err)
+	}
+}
+
+// Files that a control group has cached do not count as taken.
+func TestControlGroupLeaves(t *testing.T) {
+	for want, files := range map[int]map[string]string{
+		700: {"memory.max": "1000\n", "memory.current": "900\n", "memory.stat": "anon 100\ninactive_file 600\nactive_file 200\n"},
+		100: {"memory.max": "1000\n", "memory.current": "900\n"},
+		0:   {"memory.max": "1000\n", "memory.current": "1100\n"},
+		-1:  {"memory.max": "max\n", "memory.current": "1100\n"},
+	} {
+		dir := t.TempDir()
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left, ok := groupLeaves(dir); ok != (want >= 0) || ok && left != want {
+			t.Errorf("%v leave %d, %v, want %d", files, left, ok, want)
+		}
 	}
 }
