@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"mvptargets/internal/cli"
@@ -101,5 +102,38 @@ func TestWrongUsage(t *testing.T) {
 	var usage *cli.UsageError
 	if err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), "mvp-extract") {
 		t.Errorf("a folder that is no store gave %v", err)
+	}
+}
+
+// A store is summed up while workers rename and remove files in it.
+func TestDiskBytesBesideAWorker(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a"), make([]byte, 10), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var worker sync.WaitGroup
+	worker.Go(func() {
+		for path := filepath.Join(dir, "b", "file"); ; {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			os.MkdirAll(filepath.Dir(path), 0o755)
+			os.WriteFile(path, nil, 0o644)
+			os.RemoveAll(filepath.Dir(path))
+		}
+	})
+	for range 2000 {
+		if n, err := diskBytes(dir); n != 10 || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+			break
+		}
+	}
+	close(done)
+	worker.Wait()
+	if _, err := diskBytes(filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
 	}
 }

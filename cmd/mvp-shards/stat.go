@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -75,15 +76,17 @@ func summarize(s *shards.Store) (*summary, error) {
 	return sum, nil
 }
 
-// diskBytes is what the files of a folder take.
+// diskBytes is what the files of a folder take. Workers may rename and remove files meanwhile.
 func diskBytes(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				total += info.Size()
+			}
 		}
-		info, err := e.Info()
-		if err == nil {
-			total += info.Size()
+		if path != dir && errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
 		return err
 	})
