@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	sum, err := extract.Run(ctx, c)
-	if sum.Images > 0 {
+	if err == nil || sum.Views+sum.Reused+sum.Rejected > 0 { // not where nothing was begun
 		fmt.Println(sum)
 	}
 	return err
