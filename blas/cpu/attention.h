@@ -13,8 +13,8 @@ typedef struct {
   int64_t panels;     // of rows, as even as can be
   int type, pairs;
   float scale;
-  strips *rows, *packed; // products of A as rows of units, or packed
-  int64_t lines;         // room for what one panel of rows asks for
+  strips *rows, *columns; // products of A as rows of units, or lying across
+  int64_t lines;          // room for what one panel of rows asks for
 } heads;
 
 static heads heads_of(const int64_t *n, const double *f) {
@@ -22,7 +22,7 @@ static heads heads_of(const int64_t *n, const double *f) {
   h.W = ceiling(h.N, LANES) * LANES, h.panels = ceiling(h.N, TILE_ROWS);
   h.Kd = units(h.d, h.pairs), h.Kn = units(h.N, h.pairs);
   h.along = ceiling(h.N, PANEL) * PANEL * h.Kd, h.across = ceiling(h.d, PANEL) * PANEL * h.Kn;
-  h.rows = strips_for(0, h.pairs), h.packed = strips_for(1, h.pairs);
+  h.rows = strips_for(0, h.pairs), h.columns = strips_for(1, h.pairs);
   h.lines = 2 * TILE_ROWS * LINES + 2 * (h.along + h.across) / (PANEL * UNROLL) + LANES;
   return h;
 }
@@ -72,7 +72,7 @@ static inline void round_row(const heads *h, float *x) {
   }
 }
 
-// combine writes rows of a head: A·B·scale, A [rows, N] as rows of units or packed, B [N, d] packed. scale is one number, or one for each row.
+// combine writes rows of a head: A·B·scale, A [rows, N] as rows of units or lying across, B [N, d] packed. scale is one number, or one for each row.
 // It asks for lines and returns those left.
 static const char *const *combine(const heads *h, strips *f, int64_t rows, const float *a, int64_t ar, const float *b, const float *scale, int per_row,
     void *dst, int64_t row, int64_t width, int64_t col, const char *const *lines) {

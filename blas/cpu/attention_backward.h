@@ -1,5 +1,5 @@
 // Attention's backward (attention.h). Tiles have keys as rows and queries as columns: P and dS of one panel of keys are, in the first-level
-// cache, rows of A for dv and dk, and only dq needs dS turned.
+// cache, rows of A for dv and dk; for dq, A is dS of all keys, which lies across.
 
 // gradients turns scores x and dP y of one key into P and dS; dbias receives += dS.
 static void gradients(float *x, float *y, int64_t n, float scale, const float *bias, const float *lse, const float *delta, float *dbias) {
@@ -37,34 +37,23 @@ static void transpose(float *dst, int64_t to, const float *src, int64_t from, in
     }
 }
 
-enum { SPREAD = (TILE_ROWS + LANES - 1) / LANES * LANES }; // a panel's row as whole vectors
-
-// pack_unit packs unit p of dSᵀ, one row of it or a pair, [rows, W], for dS·k: panels of queries, [Kn][TILE_ROWS] each. What it writes too
-// much of a panel the next unit overwrites.
-static inline void pack_unit(const heads *h, float *dst, int64_t size, const float *dS, int64_t rows, int64_t p) {
-  matrix m = {dS, h->W << h->pairs, rows, h->W, h->pairs ? BF16 : F32, h->pairs, 0};
-  for (int64_t t = 0; t < h->panels; t++) units_across(dst + t * size + p * TILE_ROWS, &m, 0, first_row(h, t), SPREAD);
-}
-
 // room is a thread's memory: for one head of one sample, and for the head's bias.
 typedef struct {
   float *k, *v;                              // rows of units, [N][Kd]
   float *q, *dout;                           // rows packed as columns
   float *q_across, *k_across, *dout_across;  // columns packed
-  float *x, *y;                              // P and dP, then dS, for one panel of keys: [TILE_ROWS][W]
+  float *x, *y;                              // P, and with pairs dP and dS, for one panel of keys: [TILE_ROWS][W]
   float *lse, *delta;                        // [W]
-  float *dS;                                 // for dS·k, [panels][panel]
+  float *dS;                                 // keys as rows, in units of them: [Kn][W]
   float *bias, *dbias;                       // [N][W], keys as rows
   const char **list;                         // of lines, one after the other asked for
-  int64_t panel;
 } room;
 
 // room_of makes room; what it returns is to be freed.
 static void *room_of(const heads *h, room *w) {
-  w->panel = h->Kn * TILE_ROWS + SPREAD;
   struct { float **part; int64_t size; } parts[] = {{&w->k, h->N * h->Kd}, {&w->v, h->N * h->Kd}, {&w->q, h->along}, {&w->dout, h->along},
       {&w->q_across, h->across}, {&w->k_across, h->across}, {&w->dout_across, h->across}, {&w->x, TILE_ROWS * h->W}, {&w->y, TILE_ROWS * h->W},
-      {&w->lse, h->W}, {&w->delta, h->W}, {&w->bias, h->N * h->W}, {&w->dbias, h->N * h->W}, {&w->dS, h->panels * w->panel}};
+      {&w->lse, h->W}, {&w->delta, h->W}, {&w->bias, h->N * h->W}, {&w->dbias, h->N * h->W}, {&w->dS, h->Kn * h->W}};
   enum { COUNT = sizeof parts / sizeof *parts };
   int64_t size = 0;
   for (int i = 0; i < COUNT; i++) size += ceiling(parts[i].size, LANES) * LANES;
@@ -109,22 +98,22 @@ static void head_backward(const heads *h, const room *w, void **p, int64_t b, in
     int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
     list_rows(&reads, list_rows(&writes, w->list, rows), rows);
     const char *const *lines = h->rows(rows, h->Kd, w->k + i * h->Kd, h->Kd, w->q, w->x, h->W, h->W, w->list);
-    lines = h->rows(rows, h->Kd, w->v + i * h->Kd, h->Kd, w->dout, w->y, h->W, h->W, lines);
+    float *dS = h->pairs ? w->y : w->dS + i * h->W;
+    lines = h->rows(rows, h->Kd, w->v + i * h->Kd, h->Kd, w->dout, dS, h->W, h->W, lines);
     for (int64_t r = 0; r < rows; r++) {
-      float *x = w->x + r * h->W, *y = w->y + r * h->W;
+      float *x = w->x + r * h->W, *y = dS + r * h->W;
       gradients(x, y, h->N, h->scale, w->bias + (i + r) * h->W, w->lse, w->delta, w->dbias + (i + r) * h->W);
       if (h->pairs) round_row(h, x), round_row(h, y);
-      if (h->pairs && r % 2 == 0 && r + 1 < rows) continue;
-      int64_t pair = h->pairs && r % 2;
-      pack_unit(h, w->dS, w->panel, y - pair * h->W, 1 + pair, (i + r) >> h->pairs);
     }
+    matrix m = {dS, 2 * h->W, rows, h->W, BF16, 1, 0};
+    if (h->pairs) for (int64_t r = 0; r < rows; r += 2) units_across(w->dS + (i + r) / 2 * h->W, &m, r / 2, 0, h->W);
     lines = combine(h, h->rows, rows, w->x, h->W, w->dout_across, &one, 0, p[0], row + i, 3 * D, 2 * D + col, lines);
-    combine(h, h->rows, rows, w->y, h->W, w->q_across, &h->scale, 0, p[0], row + i, 3 * D, D + col, lines);
+    combine(h, h->rows, rows, dS, h->W, w->q_across, &h->scale, 0, p[0], row + i, 3 * D, D + col, lines);
   }
   for (int64_t t = 0; t < h->panels; t++) {
     int64_t i = first_row(h, t), rows = first_row(h, t + 1) - i;
     list_rows(&dq, w->list, rows);
-    combine(h, h->packed, rows, w->dS + t * w->panel, 0, w->k_across, &h->scale, 0, p[0], row + i, 3 * D, col, w->list);
+    combine(h, h->columns, rows, w->dS + i, h->W, w->k_across, &h->scale, 0, p[0], row + i, 3 * D, col, w->list);
   }
 }
 

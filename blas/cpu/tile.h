@@ -1,8 +1,8 @@
 // The product of two panels in registers: the heart of every matrix product and of attention.
 //
 // A unit is what one multiply-add takes along k: one float32, or a pair of bfloat16 where the processor multiplies pairs.
-// B is packed, PANEL columns wide: [K][PANEL] units. A's panel is either rows of units, stride ar, or packed as B is:
-// [K][TILE_ROWS]. The sum over k of one element runs in one register in order, so that no blocking changes a bit.
+// B is packed, PANEL columns wide: [K][PANEL] units. A's panel is rows of units, stride ar; or packed as B is, [K][TILE_ROWS]; or it lies
+// across, unit by unit, stride ar. The sum over k of one element runs in one register in order, so that no blocking changes a bit.
 
 enum { PANEL = 2 * LANES };
 
@@ -23,12 +23,13 @@ static inline void ask(const ahead *s, int64_t time) {
     for (int l = 0; l < s[i].lines; l++) __builtin_prefetch(s[i].at + time * s[i].step + l * LINE, 0, 2);
 }
 
-enum { UNROLL = 4 }; // units of k
+enum { UNROLL = 4 };              // units of k
+enum { ROWWISE, PACKED, ACROSS }; // how A lies
 
 // multiply is C [rows, PANEL] = A·B over K units, or, with more, C + A·B in the same order as if k had never been cut; with half, the
 // left half of a panel. Its loads of A cost one address register for three rows. soon is AHEADS runs, or nothing; lines, if there, are
 // addresses, one for UNROLL units, that it asks for one by one.
-static inline __attribute__((always_inline)) void multiply(const int rows, const int half, const int packed, const int pairs, int64_t K, const float *a,
+static inline __attribute__((always_inline)) void multiply(const int rows, const int half, const int layout, const int pairs, int64_t K, const float *a,
     int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon, const char *const *lines) {
   enum { B_AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
@@ -46,16 +47,17 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
     __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                                                                     \
     if (LANES == 16 && !half) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                   \
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
-      const float *x = packed ? a + (u) * TILE_ROWS + r : q[r / 3] + (r % 3) * ar + (u);                               \
+      const float *x = layout == ROWWISE ? q[r / 3] + (r % 3) * ar + (u) : a + (u) * ar + r;                           \
       sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \
       if (!half) sum[r][1] = multiply_add(sum[r][1], x, b1, pairs);                                                    \
     }                                                                                                                  \
   }
 #define ADVANCE(u)                                                                                                 \
   {                                                                                                                \
-    b += (u) * PANEL, a += (u) * TILE_ROWS;                                                                            \
+    b += (u) * PANEL, a += (u) * ar;                                                                                   \
     _Pragma("GCC unroll 16") for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] += u;                                  \
   }
+  if (layout == PACKED) ar = TILE_ROWS;
   int64_t p = 0, times = soon ? TILE_ROWS : 1;
   for (int64_t time = 0; time < times; time++) {
     for (int64_t end = soon ? K * (time + 1) / TILE_ROWS : K; p + UNROLL <= end; p += UNROLL) {
@@ -79,21 +81,21 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 }
 
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
-#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, layout, pairs_, K, a, ar, b, c, ldc, more, soon, NULL); break;
-#define TILES(name, layout_, kind)                                                                                         \
+#define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, kept, pairs_, K, a, ar, b, c, ldc, more, soon, NULL); break;
+#define TILES(name, layout, kind)                                                                                          \
   static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, \
       const ahead *soon) {                                                                                               \
-    enum { layout = layout_, pairs_ = kind };                                                                              \
+    enum { kept = layout, pairs_ = kind };                                                                                \
     switch (rows) {                                                                                                        \
       ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)    \
     }                                                                                                                      \
   }
 typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon);
-TILES(tiles_rows, 0, 0)
-TILES(tiles_packed, 1, 0)
+TILES(tiles_rows, ROWWISE, 0)
+TILES(tiles_packed, PACKED, 0)
 #ifdef PAIRS
-TILES(tiles_rows_pairs, 0, 1)
-TILES(tiles_packed_pairs, 1, 1)
+TILES(tiles_rows_pairs, ROWWISE, 1)
+TILES(tiles_packed_pairs, PACKED, 1)
 #endif
 
 // tiles_for is the function for type t, A packed or as rows.
@@ -106,21 +108,21 @@ static inline tiles *tiles_for(int packed, int pairs) {
 
 // strip is C [rows, columns] = A·B over K units for several panels of B; of the last, half may do. It knows less than a tile can, which is
 // worth 10 % where k is short, and asks for lines, K / UNROLL in a panel. It returns those that are left.
-static inline __attribute__((always_inline)) const char *const *strip(const int rows, const int packed, const int pairs, int64_t K, const float *a,
+static inline __attribute__((always_inline)) const char *const *strip(const int rows, const int layout, const int pairs, int64_t K, const float *a,
     int64_t ar, const float *b, float *c, int64_t ldc, int64_t columns, const char *const *lines) {
   for (int64_t j = 0; j < columns; j += PANEL, lines += K / UNROLL) {
-    if (j + LANES < columns) multiply(rows, 0, packed, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
-    else multiply(rows, 1, packed, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
+    if (j + LANES < columns) multiply(rows, 0, layout, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
+    else multiply(rows, 1, layout, pairs, K, a, ar, b + j * K, c + j, ldc, 0, NULL, lines);
   }
   return lines;
 }
 
 #define STRIP_ROWS(r) \
-  case r: return r <= TILE_ROWS ? strip(r <= TILE_ROWS ? r : 1, layout, pairs_, K, a, ar, b, c, ldc, columns, lines) : lines;
-#define STRIPS(name, layout_, kind)                                                                                       \
+  case r: return r <= TILE_ROWS ? strip(r <= TILE_ROWS ? r : 1, kept, pairs_, K, a, ar, b, c, ldc, columns, lines) : lines;
+#define STRIPS(name, layout, kind)                                                                                        \
   static __attribute__((noinline)) const char *const *name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, \
       int64_t ldc, int64_t columns, const char *const *lines) {                                                            \
-    enum { layout = layout_, pairs_ = kind };                                                                              \
+    enum { kept = layout, pairs_ = kind };                                                                                \
     switch (rows) {                                                                                                        \
       STRIP_ROWS(1) STRIP_ROWS(2) STRIP_ROWS(3) STRIP_ROWS(4) STRIP_ROWS(5) STRIP_ROWS(6) STRIP_ROWS(7) STRIP_ROWS(8)      \
       STRIP_ROWS(9) STRIP_ROWS(10) STRIP_ROWS(11) STRIP_ROWS(12) STRIP_ROWS(13) STRIP_ROWS(14)                             \
@@ -129,18 +131,18 @@ static inline __attribute__((always_inline)) const char *const *strip(const int 
   }
 typedef const char *const *strips(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int64_t columns,
     const char *const *lines);
-STRIPS(strips_rows, 0, 0)
-STRIPS(strips_packed, 1, 0)
+STRIPS(strips_rows, ROWWISE, 0)
+STRIPS(strips_across, ACROSS, 0)
 #ifdef PAIRS
-STRIPS(strips_rows_pairs, 0, 1)
-STRIPS(strips_packed_pairs, 1, 1)
+STRIPS(strips_rows_pairs, ROWWISE, 1)
+STRIPS(strips_across_pairs, ACROSS, 1)
 #endif
 
-static inline strips *strips_for(int packed, int pairs) {
+static inline strips *strips_for(int across, int pairs) {
 #ifdef PAIRS
-  if (pairs) return packed ? strips_packed_pairs : strips_rows_pairs;
+  if (pairs) return across ? strips_across_pairs : strips_rows_pairs;
 #endif
-  return packed ? strips_packed : strips_rows;
+  return across ? strips_across : strips_rows;
 }
 
 // multiplies_pairs says whether products of type t take two numbers per unit.
