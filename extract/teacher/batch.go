@@ -76,10 +76,11 @@ func (m *Model) newInput(n int) (ort.Value, region, error) {
 	} else {
 		v, err = ort.NewTensor(shape, pixels.float32s())
 	}
-	if err != nil {
+	if err != nil { // v holds a nil pointer then, and is not nil itself
 		pixels.free()
+		return nil, nil, err
 	}
-	return v, pixels, err
+	return v, pixels, nil
 }
 
 // Free gives the memory back; the batch must not be running, and its session must still be open.

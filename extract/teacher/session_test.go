@@ -248,3 +248,14 @@ func mustGetwd(t *testing.T) string {
 	}
 	return dir
 }
+
+// Where a tensor cannot be made there is none to destroy, and the batch that wanted it is given back.
+func TestABatchThatCannotBeMade(t *testing.T) {
+	load(library(openvinoWheel, libraryRemedy))
+	for _, elem := range []ElemType{Float32, Float16} {
+		m := &Model{Input: Value{Elem: elem}, Size: -1} // which onnxruntime refuses
+		if _, err := (&Session{Options: Options{Batch: 1}, model: m, Tokens: 1, Dim: 1}).NewBatch(); err == nil {
+			t.Errorf("a batch of images of an impossible size, of type %v, was made", elem)
+		}
+	}
+}
