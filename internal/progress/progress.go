@@ -156,6 +156,10 @@ func (b *Bar) finish(now time.Time) {
 	if b.status != "" {
 		args = append(args, "status", b.status)
 	}
+	if b.done < b.total {
+		b.log.Info(b.name+" ended", append(args, "of", b.total)...)
+		return
+	}
 	b.log.Info(b.name+" finished", args...)
 }
 

@@ -94,8 +94,13 @@ func TestBarLogsEveryTenSecondsElsewhere(t *testing.T) {
 		if n := strings.Count(out.String(), "\n"); n != 4 {
 			t.Errorf("%d lines in 31 s with the end, want 4:\n%s", n, out.String())
 		}
-		if !strings.Contains(out.String(), `msg="extract finished" done=20`) || !strings.Contains(out.String(), "took=0:31") {
+		if !strings.Contains(out.String(), `msg="extract ended" done=20`) || !strings.Contains(out.String(), "took=0:31 of=100") {
 			t.Errorf("no final line in:\n%s", out.String())
+		}
+		b.Add(80)
+		b.finish(time.Now())
+		if !strings.Contains(out.String(), `msg="extract finished" done=100`) {
+			t.Errorf("no line of a whole job in:\n%s", out.String())
 		}
 	})
 }
