@@ -87,6 +87,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if sum.ImagesSec == 0 {
+		fmt.Printf("nothing to do: all %d steps are done; checkpoint %s\n", sum.Steps, sum.Checkpoint)
+		return nil
+	}
 	fmt.Printf("trained %d steps, %.4g images/s, %.1f %% of the time waiting for data, last loss %.4f; checkpoint %s\n",
 		sum.Steps, sum.ImagesSec, 100*sum.Waited, sum.Loss, sum.Checkpoint)
 	return nil

@@ -216,6 +216,9 @@ func TestAnotherStoreOrRecipeIsNotContinued(t *testing.T) {
 	j := newJob(t).with("--set", "train.epochs=2")
 	j.trains()
 	j.fails(1, j.out, "already has a checkpoint", "--resume", "--out")
+	if stdout, _ := j.with("--resume").trains(); !strings.Contains(stdout, "all 10 steps are done") {
+		t.Errorf("a run that is done says %q when it is resumed", stdout)
+	}
 	j.with("--resume", "--set", "optimizer.lr=1e-4").fails(1, "optimizer.lr was 0.0015, is 0.0001", filepath.Join(j.out, "recipe.toml"))
 	images, store := studenttest.Data(t, 20, 2)
 	j.with("--resume", "--images", images, "--targets", store).fails(1, "producer", store)
