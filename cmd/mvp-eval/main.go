@@ -20,7 +20,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	return cli.Dispatch(ctx, "mvp-eval", "Measures what a student has learned.", libraries, args, []cli.Command{
 		{Name: "probe", Summary: "a linear classifier on frozen features, layer by layer", Run: func(ctx context.Context, args []string) error { return runProbe(ctx, args, out) }},
-		{Name: "report", Summary: "a run's page: its loss, its probe, its features in pictures", Run: func(_ context.Context, args []string) error { return runReport(args, out) }},
+		{Name: "report", Summary: "a run's page: its loss, its probe, its features in pictures", Run: func(ctx context.Context, args []string) error { return runReport(ctx, args, out) }},
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -15,7 +16,7 @@ const reportSynopsis = `--run RUN --targets STORE --images SRC [flags]
 Writes a run's report, one self-contained HTML file: the loss curve, what probes read from the features, and the teacher's and the
 student's features of some views side by side.`
 
-func runReport(args []string, out io.Writer) error {
+func runReport(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.Flags("mvp-eval report", reportSynopsis)
 	f.Libraries = libraries
 	var j report.Job
@@ -53,7 +54,7 @@ func runReport(args []string, out io.Writer) error {
 		return err
 	}
 	defer dev.Close()
-	if err := j.Write(dev, *file); err != nil {
+	if err := j.Write(ctx, dev, *file); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(out, "report:", *file)

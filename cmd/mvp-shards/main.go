@@ -29,7 +29,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 && args[0] == "show" {
-		return show(args[1:], out)
+		return show(ctx, args[1:], out)
 	}
 	f := cli.Flags("mvp-shards", synopsis)
 	f.Bool("json", false, "stat as JSON")

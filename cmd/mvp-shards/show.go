@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -16,7 +17,7 @@ const showSynopsis = `STORE --images SRC --out FILE.png|FILE.html [flags]
 Shows stored views beside their patch features, the first three principal components as red, green and blue, in one basis for all
 views shown. Looking for a --key reads the store from its start.`
 
-func show(args []string, out io.Writer) error {
+func show(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.Flags("mvp-shards show", showSynopsis)
 	images := f.String("images", "", "the `source` of images that the store was made from")
 	key := f.String("key", "", "all views of the image with this `key`: its path relative to the source")
@@ -45,7 +46,7 @@ func show(args []string, out io.Writer) error {
 		return err
 	}
 	size := s.Manifest().Producer.Size
-	samples, err := sample.Find(s, *images, sample.Query{Key: *key, Count: *count, Size: size})
+	samples, err := sample.Find(ctx, s, *images, sample.Query{Key: *key, Count: *count, Size: size})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@
 package sample
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"image"
@@ -34,7 +35,7 @@ type row struct {
 }
 
 // Find reads the rows that q asks for and renders their views from images, what the store was made from.
-func Find(s *shards.Store, images string, q Query) ([]Sample, error) {
+func Find(ctx context.Context, s *shards.Store, images string, q Query) ([]Sample, error) {
 	src, err := source.Open(images)
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func Find(s *shards.Store, images string, q Query) ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := find(s, q)
+	rows, err := find(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func Find(s *shards.Store, images string, q Query) ([]Sample, error) {
 // candidates is how many rows are looked at for each that is wanted, so that labels can differ.
 const candidates = 8
 
-func find(s *shards.Store, q Query) ([]row, error) {
+func find(ctx context.Context, s *shards.Store, q Query) ([]row, error) {
 	index, err := s.Index()
 	if err != nil {
 		return nil, err
@@ -71,6 +72,9 @@ func find(s *shards.Store, q Query) ([]row, error) {
 	for _, ref := range index.Batches {
 		if q.Key == "" && len(found) >= candidates*q.Count {
 			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 		if err := reader.ReadBatch(ref, batch); err != nil {
 			return nil, err

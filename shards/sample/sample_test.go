@@ -2,7 +2,9 @@ package sample
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -66,7 +68,7 @@ func made(t *testing.T, n int) (*shards.Store, string) {
 
 func TestFind(t *testing.T) {
 	s, images := made(t, 30)
-	samples, err := Find(s, images, Query{Count: 5, Size: 8})
+	samples, err := Find(t.Context(), s, images, Query{Count: 5, Size: 8})
 	if err != nil || len(samples) != 5 {
 		t.Fatalf("%d samples, %v", len(samples), err)
 	}
@@ -88,7 +90,12 @@ func TestFind(t *testing.T) {
 
 func TestFindKey(t *testing.T) {
 	s, images := made(t, 30)
-	samples, err := Find(s, images, Query{Key: "017.png", Size: 8})
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := Find(stopped, s, images, Query{Key: "017.png", Size: 8}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the search goes on when it is stopped: %v", err)
+	}
+	samples, err := Find(t.Context(), s, images, Query{Key: "017.png", Size: 8})
 	if err != nil || len(samples) != 2 || samples[0].Key != "017.png" || samples[0].View.Index+samples[1].View.Index != 1 {
 		t.Fatalf("%+v, %v; want both views of 017.png", samples, err)
 	}
@@ -115,7 +122,7 @@ func TestFindErrors(t *testing.T) {
 		{s, images + "/none", Query{Count: 1, Size: 8}, "do not exist"},
 		{empty, images, Query{Count: 1, Size: 8}, "no rows yet"},
 	} {
-		if _, err := Find(c.store, c.images, c.query); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Find(t.Context(), c.store, c.images, c.query); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v, want %s", c.query, err, c.want)
 		}
 	}
@@ -123,7 +130,7 @@ func TestFindErrors(t *testing.T) {
 
 func TestWrite(t *testing.T) {
 	s, images := made(t, 30)
-	samples, err := Find(s, images, Query{Count: 5, Size: 8})
+	samples, err := Find(t.Context(), s, images, Query{Count: 5, Size: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

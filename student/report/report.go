@@ -3,6 +3,7 @@
 package report
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -72,12 +73,12 @@ var reportPage = page.Parse(text, template.FuncMap{
 })
 
 // Write makes the report at path. dev runs the student once on the views that are shown.
-func (j Job) Write(dev blas.Device, path string) error {
+func (j Job) Write(ctx context.Context, dev blas.Device, path string) error {
 	d, err := j.collect()
 	if err != nil {
 		return err
 	}
-	if d.Views, err = j.views(dev, &d); err != nil {
+	if d.Views, err = j.views(ctx, dev, &d); err != nil {
 		return err
 	}
 	return page.Write(path, reportPage, d)
@@ -123,7 +124,7 @@ func (d *data) curves(metrics []student.Metrics) {
 }
 
 // views lets the student guess all patches of some masked views, and colours its guesses in the teacher's basis.
-func (j Job) views(dev blas.Device, d *data) ([]view, error) {
+func (j Job) views(ctx context.Context, dev blas.Device, d *data) ([]view, error) {
 	store, err := shards.Open(j.Targets)
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func (j Job) views(dev blas.Device, d *data) ([]view, error) {
 	}
 	d.Rows = index.Rows
 	size := d.Checkpoint.Recipe.Model.ImageSize
-	samples, err := sample.Find(store, j.Images, sample.Query{Count: j.Views, Size: size})
+	samples, err := sample.Find(ctx, store, j.Images, sample.Query{Count: j.Views, Size: size})
 	if err != nil {
 		return nil, err
 	}
