@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"mvptargets/internal/cli"
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if f.NArg() != 2 {
-		return cli.Usagef("want a command and a store, got %d arguments", f.NArg())
+		return cli.Usagef("want a command and a store, such as stat STORE, but %q was given", strings.Join(f.Args(), " "))
 	}
 	commands := map[string]func(context.Context, *cli.FlagSet, *shards.Store, io.Writer) error{"ls": list, "stat": stat, "verify": verify}
 	command, ok := commands[f.Arg(0)]
@@ -72,7 +73,7 @@ func verify(ctx context.Context, f *cli.FlagSet, s *shards.Store, out io.Writer)
 	if err != nil {
 		return err
 	}
-	bar := progress.New(f.Logger(), os.Stderr, "verify", total)
+	bar := progress.New(f.Logger(), os.Stderr, "verify bytes", total)
 	report, err := s.Verify(ctx, bar.Add)
 	bar.Done()
 	if err != nil {
