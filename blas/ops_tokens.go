@@ -19,10 +19,12 @@ func (c Cast) Check() {
 func (c Cast) Cost() Cost { return Cost{0, bytesOf(c.Dst, c.Src)} }
 
 // Patches cuts images into patches and normalizes them: Dst[b·P+i] is patch i (raster order) of image b, its numbers in the
-// order channel, row, column, as a convolution kernel [out, 3, p, p] reads them; each is (pixel/255 - Mean)/Std.
+// order channel, row, column, as a convolution kernel [out, 3, p, p] reads them; each is (pixel/255 - Mean)/Std. With Index, Dst[r] is the
+// patch that would be at Index[r].
 type Patches struct {
-	Dst       Tensor // [B*P, 3*p*p], compute; P = (S/p)^2
+	Dst       Tensor // [B*P, 3*p*p], compute; P = (S/p)^2; with Index [R, 3*p*p]
 	Pixels    Tensor // [B, S, S, 3], U8, RGB
+	Index     Tensor // [R], I32, each in [0, B*P); optional
 	Patch     int    // p, divides S
 	Mean, Std [3]float64
 }
@@ -36,10 +38,21 @@ func (p Patches) Check() {
 	op.shape("Pixels", p.Pixels, b, s, s, 3)
 	op.that(p.Patch > 0 && s%p.Patch == 0, "the patch size must divide the image size")
 	g := s / p.Patch
-	op.shape("Dst", p.Dst, b*g*g, 3*p.Patch*p.Patch)
+	rows := b * g * g
+	if p.Index.Ok() {
+		op.rank("Index", p.Index, 1)
+		op.types("Index", p.Index, I32)
+		rows = p.Index.Len()
+	}
+	op.shape("Dst", p.Dst, rows, 3*p.Patch*p.Patch)
 	op.compute("Dst", p.Dst)
 }
-func (p Patches) Cost() Cost { return Cost{2 * int64(p.Dst.Len()), bytesOf(p.Dst, p.Pixels)} }
+
+// Cost has a pixel's byte for each number.
+func (p Patches) Cost() Cost {
+	n := int64(p.Dst.Len())
+	return Cost{2 * n, n + bytesOf(p.Dst, p.Index)}
+}
 
 // Tokens assembles the input of the first block: X[b,0] = CLS, X[b,1+i] = MaskToken where Mask[b,i] is not 0, else Embed[b,i];
 // plus Pos, where there are absolute positions. (BEiT, arXiv 2106.08254, section 2.)
@@ -93,16 +106,41 @@ func checkTokens(op checker, x, embed, cls, maskToken, pos, mask Tensor) {
 	}
 }
 
-// GatherRows: Dst[r] = Src[Index[r]].
+// GatherRows: Dst[r] = Src[Index[r]], and where Index has two dimensions the sum over s of Src[Index[r,s]]: what spreading a row to several
+// has as its backward. With Accumulate, Dst[r] += that.
 type GatherRows struct {
-	Dst   Tensor // [R, D], Src's type
-	Src   Tensor // [M, D]
-	Index Tensor // [R], I32, each in [0, M)
+	Dst        Tensor // [R, D], Src's type; compute or master for sums
+	Src        Tensor // [M, D]
+	Index      Tensor // [R] or [R, S], I32, each in [0, M)
+	Accumulate bool
 }
 
+// Terms is S, the rows that each row of Dst adds up.
+func (g GatherRows) Terms() int { return g.Index.Cols() }
+
+// Copies reports whether nothing is added.
+func (g GatherRows) Copies() bool { return g.Terms() == 1 && !g.Accumulate }
+
 func (g GatherRows) Name() string { return "gather rows" }
-func (g GatherRows) Check()       { checkRows(checker(g.Name()), g.Src, g.Dst, g.Index) }
-func (g GatherRows) Cost() Cost   { return Cost{0, 2 * bytesOf(g.Dst)} }
+func (g GatherRows) Check() {
+	op := checker(g.Name())
+	if g.Index.Rank() == 2 {
+		checkRows(op, g.Src, g.Dst, g.Index, g.Terms())
+		op.that(g.Terms() > 0, "nothing to add up: Index names no row")
+	} else {
+		checkRows(op, g.Src, g.Dst, g.Index)
+	}
+	if !g.Copies() {
+		op.compute("Dst", g.Dst)
+	}
+}
+func (g GatherRows) Cost() Cost {
+	reads, sums := int64(g.Terms()), int64(g.Terms()-1)
+	if g.Accumulate {
+		reads, sums = reads+1, sums+1
+	}
+	return Cost{sums * int64(g.Dst.Len()), (reads + 1) * bytesOf(g.Dst)}
+}
 
 // ScatterRows is GatherRows' backward: Dst[Index[r]] = Src[r], every other row of Dst is 0. The indices are distinct.
 type ScatterRows struct {
@@ -115,10 +153,10 @@ func (s ScatterRows) Name() string { return "scatter rows" }
 func (s ScatterRows) Check()       { checkRows(checker(s.Name()), s.Dst, s.Src, s.Index) }
 func (s ScatterRows) Cost() Cost   { return Cost{0, bytesOf(s.Dst, s.Src)} }
 
-func checkRows(op checker, all, some, index Tensor) {
+func checkRows(op checker, all, some, index Tensor, terms ...int) {
 	op.rank("rows", some, 2)
 	op.shape("all rows", all, all.Rows(), some.Cols())
 	op.same("rows", some, all)
-	op.shape("Index", index, some.Rows())
+	op.shape("Index", index, append([]int{some.Rows()}, terms...)...)
 	op.types("Index", index, I32)
 }

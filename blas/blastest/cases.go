@@ -112,6 +112,7 @@ func tokenCases() (out []testCase) {
 			px := s.values(blas.U8, s.random(2*24*24*3, func() float64 { return float64(s.rng.IntN(256)) }), 2, 24, 24, 3)
 			s.dev.Patches(blas.Patches{Dst: s.out("Dst", element, s.compute, 2*9, 3*64), Pixels: px, Patch: 8,
 				Mean: [3]float64{0.48, 0.45, 0.4}, Std: [3]float64{0.26, 0.25, 0.27}})
+			s.dev.Patches(blas.Patches{Dst: s.out("some", element, s.compute, 5, 3*64), Pixels: px, Index: s.index(5, 2*9), Patch: 8, Std: [3]float64{1, 1, 1}})
 		}},
 		testCase{"rows", true, whole, func(s *side) {
 			src, idx := s.in(s.compute, 197, 19), s.index(75, 197)
@@ -120,6 +121,16 @@ func tokenCases() (out []testCase) {
 			s.dev.ScatterRows(blas.ScatterRows{Dst: s.out("scattered", exact, s.compute, 197, 19), Src: some, Index: idx})
 			m := s.in(s.master, 7, 5)
 			s.dev.GatherRows(blas.GatherRows{Dst: s.out("master", exact, s.master, 3, 5), Src: m, Index: s.index(3, 7)})
+		}},
+		testCase{"sums of rows", true, products, func(s *side) {
+			for _, size := range [][3]int{{1, 1, 19}, {3, 2, 5}, {2, 75, 133}} { // rows, terms, columns
+				r, terms, d := size[0], size[1], size[2]
+				idx := s.values(blas.I32, s.random(r*terms, func() float64 { return float64(s.rng.IntN(97)) }), r, terms)
+				name := fmt.Sprint(size)
+				low, full := s.in(s.compute, 97, d), s.in(s.master, 97, d)
+				s.dev.GatherRows(blas.GatherRows{Dst: s.out("sums "+name, sum, s.compute, r, d), Src: low, Index: idx})
+				s.dev.GatherRows(blas.GatherRows{Dst: s.sumInto("added "+name, sum, r, d), Src: full, Index: idx, Accumulate: true})
+			}
 		}})
 	for _, full := range []bool{true, false} {
 		out = append(out, testCase{fmt.Sprint("tokens mask and pos ", full), true, whole, func(s *side) { tokens(s, 3, 12, 21, full) }})

@@ -28,7 +28,7 @@ func (d *Device) Cast(c blas.Cast) {
 // Patches implements blas.Device.
 func (d *Device) Patches(p blas.Patches) {
 	only(p.Name(), p.Dst)
-	d.kernel(p, C.K_PATCHES, []blas.Tensor{p.Dst, p.Pixels}, []int{p.Pixels.Dim(0), p.Pixels.Dim(1), p.Patch, kind(p.Dst)},
+	d.kernel(p, C.K_PATCHES, []blas.Tensor{p.Dst, p.Pixels, p.Index}, []int{p.Dst.Rows(), p.Pixels.Dim(1), p.Patch, kind(p.Dst)},
 		p.Mean[0], p.Mean[1], p.Mean[2], p.Std[0], p.Std[1], p.Std[2])
 }
 
@@ -48,7 +48,12 @@ func (d *Device) TokensBackward(t blas.TokensBackward) {
 
 // GatherRows implements blas.Device.
 func (d *Device) GatherRows(g blas.GatherRows) {
-	d.kernel(g, C.K_GATHER, []blas.Tensor{g.Dst, g.Src, g.Index}, []int{g.Index.Len(), g.Src.Cols() * g.Src.DType().Size()})
+	terms := g.Terms()
+	if g.Copies() {
+		terms = 0
+	}
+	d.kernel(g, C.K_GATHER, []blas.Tensor{g.Dst, g.Src, g.Index},
+		[]int{g.Dst.Rows(), g.Src.Cols() * g.Src.DType().Size(), terms, g.Src.Cols(), kind(g.Src), flag(g.Accumulate)})
 }
 
 // ScatterRows implements blas.Device.

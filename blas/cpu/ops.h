@@ -17,16 +17,17 @@ static void cast(void **p, const int64_t *n, const double *f) {
   }
 }
 
-// p: Dst, Pixels; n: images, side, patch, type; f: mean[3], std[3]
+// p: Dst, Pixels, Index; n: rows, side, patch, type; f: mean[3], std[3]
 static void patches(void **p, const int64_t *n, const double *f) {
   int64_t S = n[1], k = n[2], g = S / k;
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0] * g * g; r++) {
-    const uint8_t *px = (const uint8_t *)p[1] + ((r / (g * g) * S + r / g % g * k) * S + r % g * k) * 3;
+  for (int64_t r = 0; r < n[0]; r++) {
+    int64_t i = p[2] ? ((int32_t *)p[2])[r] : r;
+    const uint8_t *px = (const uint8_t *)p[1] + ((i / (g * g) * S + i / g % g * k) * S + i % g * k) * 3;
     float x[k];
     for (int64_t c = 0; c < 3; c++)
       for (int64_t y = 0; y < k; y++) {
-        for (int64_t i = 0; i < k; i++) x[i] = (px[(y * S + i) * 3 + c] / 255. - f[c]) / f[3 + c];
+        for (int64_t j = 0; j < k; j++) x[j] = (px[(y * S + j) * 3 + c] / 255. - f[c]) / f[3 + c];
         save(p[0], r * 3 * k * k + (c * k + y) * k, x, k, n[3]);
       }
   }
@@ -66,13 +67,29 @@ static void tokens_backward(void **p, const int64_t *n, const double *f) {
   }
 }
 
-// p: Dst, Src, Index; n: rows of Index, bytes of one row
+// p: Dst, Src, Index; n: rows of Dst, bytes of one row, rows that each adds up or 0 for copies, columns, type, accumulate
 static void gather(void **p, const int64_t *n, const double *f) {
+  enum { COLUMNS = 128 };
+  int64_t terms = n[2], D = n[3], blocks = (D + COLUMNS - 1) / COLUMNS;
+  if (!terms) {
 #pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) memcpy((char *)p[0] + r * n[1], (char *)p[1] + ((int32_t *)p[2])[r] * n[1], n[1]);
+    for (int64_t r = 0; r < n[0]; r++) memcpy((char *)p[0] + r * n[1], (char *)p[1] + ((int32_t *)p[2])[r] * n[1], n[1]);
+    return;
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < n[0] * blocks; t++) {
+    int64_t r = t / blocks, lo = t % blocks * COLUMNS, m = D - lo < COLUMNS ? D - lo : COLUMNS;
+    float sum[COLUMNS] = {0}, x[COLUMNS];
+    if (n[5]) load(sum, p[0], r * D + lo, m, n[4]);
+    for (int64_t i = 0; i < terms; i++) {
+      load(x, p[1], ((int32_t *)p[2])[r * terms + i] * D + lo, m, n[4]);
+      for (int64_t c = 0; c < m; c++) sum[c] += x[c];
+    }
+    save(p[0], r * D + lo, sum, m, n[4]);
+  }
 }
 
-// p, n as gather, then rows of Dst
+// p: Dst, Src, Index; n: rows of Index, bytes of one row, rows of Dst
 static void scatter(void **p, const int64_t *n, const double *f) {
   memset(p[0], 0, n[2] * n[1]);
 #pragma omp parallel for schedule(static)

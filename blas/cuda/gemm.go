@@ -183,7 +183,7 @@ func (d *Device) gemmColumnSums(p problem) error {
 	if err != nil {
 		return err
 	}
-	if err := d.launch("column_sums_"+g.A.DType().String(), shape{grid: [3]int{ceil(m, threads), blocks}, block: threads}, partial, g.A, k, m); err != nil {
+	if err := d.launch("column_sums_"+g.A.DType().String(), shape{grid: [3]int{ceil(m, threads), blocks}, block: threads}, partial, g.A, blas.Tensor{}, k, m); err != nil {
 		return err
 	}
 	return d.addRows(g.ColSum, blas.Tensor{}, partial, blocks, m, 0)

@@ -50,7 +50,7 @@ func (d *Device) Patches(p blas.Patches) {
 	p.Check()
 	only(p.Name(), p.Dst)
 	f := func(x float64) float32 { return float32(x) }
-	d.kernel(p, typed("patches", p.Dst), shape{grid: [3]int{p.Dst.Rows()}, block: threads}, p.Dst, p.Pixels, p.Pixels.Dim(1), p.Patch,
+	d.kernel(p, typed("patches", p.Dst), shape{grid: [3]int{p.Dst.Rows()}, block: threads}, p.Dst, p.Pixels, p.Index, p.Pixels.Dim(1), p.Patch,
 		f(p.Mean[0]), f(p.Mean[1]), f(p.Mean[2]), f(p.Std[0]), f(p.Std[1]), f(p.Std[2]))
 }
 
@@ -83,7 +83,25 @@ func (d *Device) TokensBackward(t blas.TokensBackward) {
 // GatherRows implements blas.Device.
 func (d *Device) GatherRows(g blas.GatherRows) {
 	g.Check()
-	d.kernel(g, "gather_rows", rowsOf(g.Index.Len()), g.Dst, g.Src, g.Index, g.Index.Len(), g.Src.Cols()*g.Src.DType().Size())
+	rows, terms, width := g.Dst.Rows(), g.Terms(), g.Src.Cols()
+	if g.Copies() {
+		d.kernel(g, "gather_rows", rowsOf(rows), g.Dst, g.Src, g.Index, rows, width*g.Src.DType().Size())
+		return
+	}
+	only(g.Name(), g.Src)
+	d.op(g.Name(), func() error {
+		parts := min(terms, 64)
+		partial, err := d.scratch("sums of rows", 4*rows*parts*width)
+		if err != nil {
+			return err
+		}
+		s := shape{grid: [3]int{ceil(width, threads), parts, rows}, block: threads}
+		if err := d.launch(typed("column_sums", g.Src), s, partial, g.Src, g.Index, terms, width); err != nil {
+			return err
+		}
+		s.grid = [3]int{ceil(width, threads), rows}
+		return d.launch(typed("finish_rows", g.Dst), s, g.Dst, partial, parts, width, flag(g.Accumulate))
+	})
 }
 
 // ScatterRows implements blas.Device.

@@ -127,6 +127,20 @@ func TestRowsGradients(t *testing.T) {
 	})
 }
 
+// A row that goes to several has the sum of their gradients.
+func TestSpreadRowsGradients(t *testing.T) {
+	b := newBench(t)
+	spread, users := b.ints(blas.I32, []float64{1, 0, 1, 0}, 4), b.ints(blas.I32, []float64{1, 3, 0, 2}, 2, 2)
+	src, dst, d, dsrc := b.random(2, 3), b.zeros(4, 3), b.random(4, 3), b.random(2, 3)
+	res := b.zeros(2, 3) // of another path, to which the sums are added
+	copy(data(res), data(dsrc))
+	b.GatherRows(blas.GatherRows{Dst: dsrc, Src: d, Index: users, Accumulate: true})
+	b.check("rows", src, dsrc, func() float64 {
+		b.GatherRows(blas.GatherRows{Dst: dst, Src: src, Index: spread})
+		return weigh(d, dst) + weigh(res, src)
+	})
+}
+
 func TestLayerNormGradients(t *testing.T) {
 	const m, width = 4, 5
 	b := newBench(t)

@@ -18,10 +18,14 @@ func (d *Device) Cast(c blas.Cast) {
 // Patches implements blas.Device.
 func (d *Device) Patches(p blas.Patches) {
 	p.Check()
-	px, size, k := data(p.Pixels), p.Pixels.Dim(1), p.Patch
+	px, size, k, index := data(p.Pixels), p.Pixels.Dim(1), p.Patch, data(p.Index)
 	g := size / k
 	for r := range p.Dst.Rows() {
-		b, gy, gx := r/(g*g), r/g%g, r%g
+		i := r
+		if index != nil {
+			i = int(index[r])
+		}
+		b, gy, gx := i/(g*g), i/g%g, i%g
 		out := row(p.Dst, r)
 		for i := range out {
 			c, y, x := i/(k*k), gy*k+i/k%k, gx*k+i%k
@@ -88,8 +92,19 @@ func (d *Device) TokensBackward(t blas.TokensBackward) {
 // GatherRows implements blas.Device.
 func (d *Device) GatherRows(g blas.GatherRows) {
 	g.Check()
-	for r, i := range data(g.Index) {
-		copy(row(g.Dst, r), row(g.Src, int(i)))
+	index, terms, dt := data(g.Index), g.Terms(), g.Dst.DType()
+	for r := range g.Dst.Rows() {
+		dst, from := row(g.Dst, r), index[r*terms:(r+1)*terms]
+		for c := range dst {
+			sum := row(g.Src, int(from[0]))[c]
+			for _, i := range from[1:] {
+				sum += row(g.Src, int(i))[c]
+			}
+			if g.Accumulate {
+				sum += dst[c]
+			}
+			dst[c] = dt.Round(sum)
+		}
 	}
 }
 

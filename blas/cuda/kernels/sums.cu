@@ -18,17 +18,32 @@ extern "C" __global__ void add_rows(float *out0, float *out1, const float *parti
 	else out1[col - cols0] += sum;
 }
 
-// partial[y,j] = sum over the rows of block row y of a[r,j]; a [rows, cols]. The bias gradient where cuBLASLt does not give it.
-// Launch: (cols/256, up to 64) blocks of 256, each thread a column. Moves the matrix once.
-template <class T> __device__ void column_sums(float *partial, const T *a, int rows, int cols) {
+// partial[z,y,j] = sum over the rows of block row y of a[r,j], or with index of a[index[z,r],j]; index [blocks along z, rows], a of cols columns.
+// The bias gradient where cuBLASLt does not give it, and sums of rows that are named.
+// Launch: (cols/256, up to 64, 1 or more) blocks of 256, each thread a column. Moves what it adds up once.
+template <class T> __device__ void column_sums(float *partial, const T *a, const int *index, int rows, int cols) {
 	int col = blockIdx.x * blockDim.x + threadIdx.x;
 	if (col >= cols) return;
+	if (index) index += (long long)blockIdx.z * rows;
 	float sum = 0;
-	for (int r = blockIdx.y; r < rows; r += gridDim.y) sum += widen(a[(long long)r * cols + col]);
-	partial[(long long)blockIdx.y * cols + col] = sum;
+	for (int r = blockIdx.y; r < rows; r += gridDim.y) sum += widen(a[(long long)(index ? index[r] : r) * cols + col]);
+	partial[((long long)blockIdx.z * gridDim.y + blockIdx.y) * cols + col] = sum;
 }
-extern "C" __global__ void column_sums_f32(float *partial, const float *a, int rows, int cols) { column_sums(partial, a, rows, cols); }
-extern "C" __global__ void column_sums_bf16(float *partial, const bf16 *a, int rows, int cols) { column_sums(partial, a, rows, cols); }
+extern "C" __global__ void column_sums_f32(float *partial, const float *a, const int *index, int rows, int cols) { column_sums(partial, a, index, rows, cols); }
+extern "C" __global__ void column_sums_bf16(float *partial, const bf16 *a, const int *index, int rows, int cols) { column_sums(partial, a, index, rows, cols); }
+
+// out[z,j] = sum over y of column_sums' partial[z,y,j], y < parts, or += that to accumulate. Launch: (cols/256, rows of out) blocks of 256, each
+// thread a column.
+template <class T> __device__ void finish_rows(T *out, const float *partial, int parts, int cols, int accumulate) {
+	int col = blockIdx.x * blockDim.x + threadIdx.x;
+	if (col >= cols) return;
+	out += (long long)blockIdx.y * cols, partial += (long long)blockIdx.y * parts * cols;
+	float sum = accumulate ? widen(out[col]) : 0.f;
+	for (int y = 0; y < parts; y++) sum += partial[(long long)y * cols + col];
+	narrow(out + col, sum);
+}
+extern "C" __global__ void finish_rows_f32(float *out, const float *partial, int parts, int cols, int accumulate) { finish_rows(out, partial, parts, cols, accumulate); }
+extern "C" __global__ void finish_rows_bf16(bf16 *out, const float *partial, int parts, int cols, int accumulate) { finish_rows(out, partial, parts, cols, accumulate); }
 
 // out[r] += sum of row r of a [rows, cols]. Launch: a warp a row, 8 rows a block.
 template <class T> __device__ void row_sums(float *out, const T *a, int rows, int cols) {

@@ -2,10 +2,11 @@
 #include "device.cuh"
 
 // dst[b·g²+i, (c·p+y)·p+x] = (pixel/255 - mean[c])/std[c]: patch i (raster order) of image b, in the order of a convolution kernel.
-// pixels [images, size, size, 3]; g = size/p. Launch: a block of 256 a patch. 1 + sizeof(T) bytes a number.
+// With index, dst[r] is patch index[r] of all. pixels [images, size, size, 3]; g = size/p. Launch: a block of 256 a patch. 1 + sizeof(T) bytes a
+// number.
 template <class T>
-__device__ void patches(T *dst, const unsigned char *pixels, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) {
-	int g = size / p, b = blockIdx.x / (g * g), i = blockIdx.x % (g * g), n = 3 * p * p;
+__device__ void patches(T *dst, const unsigned char *pixels, const int *index, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) {
+	int g = size / p, n = 3 * p * p, which = index ? index[blockIdx.x] : blockIdx.x, b = which / (g * g), i = which % (g * g);
 	const unsigned char *corner = pixels + (((long long)b * size + i / g * p) * size + i % g * p) * 3;
 	dst += (long long)blockIdx.x * n;
 	for (int k = threadIdx.x; k < n; k += blockDim.x) {
@@ -14,8 +15,8 @@ __device__ void patches(T *dst, const unsigned char *pixels, int size, int p, fl
 		narrow(dst + k, (corner[((long long)y * size + x) * 3 + c] / 255.f - mean) / std);
 	}
 }
-extern "C" __global__ void patches_f32(float *dst, const unsigned char *pixels, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) { patches(dst, pixels, size, p, mean0, mean1, mean2, std0, std1, std2); }
-extern "C" __global__ void patches_bf16(bf16 *dst, const unsigned char *pixels, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) { patches(dst, pixels, size, p, mean0, mean1, mean2, std0, std1, std2); }
+extern "C" __global__ void patches_f32(float *dst, const unsigned char *pixels, const int *index, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) { patches(dst, pixels, index, size, p, mean0, mean1, mean2, std0, std1, std2); }
+extern "C" __global__ void patches_bf16(bf16 *dst, const unsigned char *pixels, const int *index, int size, int p, float mean0, float mean1, float mean2, float std0, float std1, float std2) { patches(dst, pixels, index, size, p, mean0, mean1, mean2, std0, std1, std2); }
 
 // x[b,0] = cls, x[b,1+i] = mask_token where mask[b,i], else embed[b,i]; plus pos[i] where there is pos. x [rows/n, n, d].
 // Launch: a warp a row, 8 rows a block. 4 + sizeof(T) bytes a number.
