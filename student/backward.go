@@ -26,10 +26,26 @@ func (m *Model) backward() {
 	for i := m.Depth - 1; i >= 0; i-- {
 		m.blockBackward(i)
 	}
+	if m.sharesEntry() {
+		m.entryBackward()
+		return
+	}
 	m.dev.TokensBackward(blas.TokensBackward{DEmbed: m.embed, DCLS: m.grad("cls_token"), DMaskToken: m.grad("mask_token"),
 		DPos: m.posGrad(), DX: m.dx.Reshape(m.Batch, m.Tokens(), m.Width), Mask: m.mask})
+	m.embedBackward()
+}
+
+// embedBackward adds to the gradients of the patch embedding's parameters.
+func (m *Model) embedBackward() {
 	m.linearBackward("patch embedding", blas.Tensor{}, m.embed, m.patches, blas.Tensor{},
 		m.grad("patch_embed.proj.weight"), m.grad("patch_embed.proj.bias"), blas.Tensor{}, blas.Plain, blas.Tensor{})
+}
+
+// qkvBackward goes from dqkv to dh, the gradient of block i's first norm.
+func (m *Model) qkvBackward(i int, dh, dqkv, keep blas.Tensor) {
+	n := blockName(i)
+	m.linearBackward("qkv", dh, dqkv, m.blocks[i].h1, m.weight(n+"attn.qkv.weight"), m.grad(n+"attn.qkv.weight"), m.qkvBias(m.Params.Grad, n), keep,
+		blas.Plain, blas.Tensor{})
 }
 
 func (m *Model) posGrad() blas.Tensor {
@@ -60,7 +76,10 @@ func (m *Model) blockBackward(i int) {
 	}
 	m.dev.AttentionBackward(blas.AttentionBackward{DQKV: m.dqkv, DBias: m.dRelBias, DOut: m.datt, Out: b.att, LSE: b.lse,
 		QKV: b.qkv, Bias: m.relBias, Keep: keep1, Heads: m.Heads})
-	m.linearBackward("qkv", m.dh, m.dqkv, b.h1, m.weight(n+"attn.qkv.weight"), m.grad(n+"attn.qkv.weight"), m.qkvBias(m.Params.Grad, n), keep1, blas.Plain, blas.Tensor{})
+	if i == 0 && m.sharesEntry() {
+		return // entryBackward goes on
+	}
+	m.qkvBackward(i, m.dh, m.dqkv, keep1)
 	norm := blas.LayerNormBackward{DX: m.dx, Accumulate: true, DY: m.dh, X: b.x, Mean: b.mean1, Rstd: b.rstd1,
 		Weight: m.value(n + "norm1.weight"), DWeight: m.grad(n + "norm1.weight"), DBias: m.grad(n + "norm1.bias"), KeepDY: keep1, RowsPer: m.Tokens()}
 	if i > 0 {

@@ -13,6 +13,7 @@ type Options struct {
 	Compute  blas.DType // F32 or BF16 (F64 on ref)
 	Batch    int        // B, samples in one micro-batch
 	LossRows int        // patches per sample that the loss sees; 0 builds an encoder without head, loss and backward
+	Masked   int        // patches per sample that are masked, the same number in all; 0 where that is not known
 	DropPath bool       // batches carry drop path factors
 	Loss     Loss
 	MicroN   int // micro-batches in one step; the loss is the mean over all of them
@@ -27,8 +28,8 @@ type Loss struct {
 // block is what one block keeps from forward to backward. R rows enter the second half: M = B·N, but in the last block of a
 // training model only those that the loss sees.
 type block struct {
-	x, h1        blas.Tensor // [M, D]: the residual stream as it enters, and its norm
-	mean1, rstd1 blas.Tensor // [M]
+	x, h1        blas.Tensor // [M, D]: the residual stream as it enters, and its norm; h1 of the first block may be an entry's, [E, D]
+	mean1, rstd1 blas.Tensor // [M], or likewise
 	qkv          blas.Tensor // [M, 3D]
 	lse          blas.Tensor // [B, H, N]
 	att          blas.Tensor // [M, D]
@@ -51,6 +52,7 @@ type Model struct {
 	pixels, mask, lossRows, target, keep blas.Tensor // a micro-batch
 	relIndex, relBias, dRelBias          blas.Tensor
 	patches, embed                       blas.Tensor
+	entry                                entry
 	blocks                               []block
 	out, hn, meanN, rstdN                blas.Tensor // the last residual stream and its norm [R, D]
 	pred, stats, loss                    blas.Tensor
@@ -77,15 +79,19 @@ func NewModel(dev blas.Device, c Config, o Options, seed uint64) *Model {
 	m.Params.draw(dev, seed)
 	master, n, tokens := o.Compute.Master(), o.Batch, c.Tokens()
 	m.pixels = m.alloc("pixels", blas.U8, n, c.ImageSize, c.ImageSize, 3)
-	m.patches = m.alloc("patches", o.Compute, n*c.Patches(), 3*c.PatchSize*c.PatchSize)
-	m.embed = m.alloc("patch embedding", o.Compute, n*c.Patches(), c.Width)
+	m.patches = m.alloc("patches", o.Compute, m.seen(), 3*c.PatchSize*c.PatchSize)
 	if c.RelPos {
 		m.relIndex = m.alloc("relative position index", blas.I32, tokens, tokens)
 		dev.Upload(m.relIndex, blas.Bytes(relPosIndex(c.Grid())))
 		m.relBias = m.alloc("relative position bias", master, c.Heads, tokens, tokens)
 	}
+	if !m.sharesEntry() {
+		m.embed = m.alloc("patch embedding", o.Compute, n*c.Patches(), c.Width)
+	}
 	if o.LossRows > 0 {
-		m.mask = m.alloc("mask", blas.U8, n, c.Patches())
+		if !m.sharesEntry() {
+			m.mask = m.alloc("mask", blas.U8, n, c.Patches())
+		}
 		m.lossRows = m.alloc("loss rows", blas.I32, n*o.LossRows)
 		m.target = m.alloc("targets", blas.F16, n*o.LossRows, c.TargetDim)
 		if o.DropPath {
@@ -114,9 +120,13 @@ func (m *Model) newBlock(i int) block {
 	if i == m.Depth-1 {
 		r = last
 	}
+	enter := rows
+	if i == 0 && m.sharesEntry() {
+		enter = 2 + m.seen()
+	}
 	b := block{
-		x: m.alloc(name+"x", master, rows, d), h1: m.alloc(name+"h1", m.Compute, rows, d),
-		mean1: m.alloc(name+"mean1", master, rows), rstd1: m.alloc(name+"rstd1", master, rows),
+		x: m.alloc(name+"x", master, rows, d), h1: m.alloc(name+"h1", m.Compute, enter, d),
+		mean1: m.alloc(name+"mean1", master, enter), rstd1: m.alloc(name+"rstd1", master, enter),
 		qkv: m.alloc(name+"qkv", m.Compute, rows, 3*d), att: m.alloc(name+"att", m.Compute, rows, d),
 		lse: m.alloc(name+"lse", master, m.Batch, m.Heads, m.Tokens()),
 		mid: m.alloc(name+"mid", master, r, d), h2: m.alloc(name+"h2", m.Compute, r, d),
@@ -153,6 +163,9 @@ func (m *Model) newTail() {
 	m.dqkv, m.du = m.alloc("dqkv", m.Compute, rows, 3*d), m.alloc("du", m.Compute, rows, hidden)
 	m.dxR, m.lowR = m.alloc("dx rows", master, r, d), m.low.Slice(0, r)
 	m.dhR, m.duR, m.dattR = m.dh.Slice(0, r), m.du.Slice(0, r), m.alloc("d attention rows", m.Compute, r, d)
+	if m.sharesEntry() {
+		m.entry = m.newEntry()
+	}
 	if m.RelPos {
 		m.dRelBias = m.alloc("d relative position bias", master, m.Heads, m.Tokens(), m.Tokens())
 	}

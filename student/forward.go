@@ -52,19 +52,33 @@ func (m *Model) fold() {
 // forward runs the encoder on the uploaded micro-batch; in a training model the last block's second half, the final norm
 // and the head see the loss's rows only, since nothing else reaches the loss.
 func (m *Model) forward() {
-	m.dev.Patches(blas.Patches{Dst: m.patches, Pixels: m.pixels, Patch: m.PatchSize, Mean: ImageNetMean, Std: ImageNetStd})
+	if m.sharesEntry() {
+		m.enter()
+	} else {
+		m.enterAll()
+	}
+	m.dev.LayerNorm(m.normInto(0))
+	for i := range m.blocks {
+		m.blockForward(i)
+	}
+}
+
+// embedPatches is the patch embedding, of the patches that are seen.
+func (m *Model) embedPatches() {
+	m.dev.Patches(blas.Patches{Dst: m.patches, Pixels: m.pixels, Index: m.entry.patches, Patch: m.PatchSize, Mean: ImageNetMean, Std: ImageNetStd})
 	m.dev.Gemm(blas.Gemm{Label: "patch embedding", C: m.embed, A: m.patches, B: m.weight("patch_embed.proj.weight"), TransB: true,
 		Epilogue: blas.AddBias, Bias: m.value("patch_embed.proj.bias")})
+}
+
+// enterAll fills the first block's x with a row for each token.
+func (m *Model) enterAll() {
+	m.embedPatches()
 	tokens := blas.Tokens{X: m.blocks[0].x.Reshape(m.Batch, m.Tokens(), m.Width), Embed: m.embed,
 		CLS: m.value("cls_token"), MaskToken: m.value("mask_token"), Mask: m.mask}
 	if m.AbsPos {
 		tokens.Pos = m.value("pos_embed").Reshape(m.Tokens(), m.Width)
 	}
 	m.dev.Tokens(tokens)
-	m.dev.LayerNorm(m.normInto(0))
-	for i := range m.blocks {
-		m.blockForward(i)
-	}
 }
 
 // normInto is the layer norm that block i begins with, or, for i = Depth, the final one: of the residual stream, its X.
@@ -74,7 +88,11 @@ func (m *Model) normInto(i int) blas.LayerNorm {
 			Weight: m.value("norm.weight"), Bias: m.value("norm.bias"), Eps: NormEps}
 	}
 	b, n := m.blocks[i], blockName(i)
-	return blas.LayerNorm{Y: b.h1, Mean: b.mean1, Rstd: b.rstd1, X: b.x,
+	x := b.x
+	if i == 0 && m.sharesEntry() {
+		x = m.entry.x
+	}
+	return blas.LayerNorm{Y: b.h1, Mean: b.mean1, Rstd: b.rstd1, X: x,
 		Weight: m.value(n + "norm1.weight"), Bias: m.value(n + "norm1.bias"), Eps: NormEps}
 }
 
@@ -94,8 +112,15 @@ func (m *Model) rowsPer(t blas.Tensor) int { return t.Rows() / m.Batch }
 func (m *Model) blockForward(i int) {
 	b, n, next := m.blocks[i], blockName(i), m.normInto(i+1)
 	keep1, keep2 := m.keepOf(i, 0), m.keepOf(i, 1)
-	m.dev.Gemm(blas.Gemm{Label: "qkv", C: b.qkv, A: b.h1, B: m.weight(n + "attn.qkv.weight"), TransB: true,
-		Epilogue: blas.AddBias, Bias: m.qkvBias(m.Params.Value, n), Keep: keep1, RowsPer: m.Tokens()})
+	qkv := blas.Gemm{Label: "qkv", C: b.qkv, A: b.h1, B: m.weight(n + "attn.qkv.weight"), TransB: true,
+		Epilogue: blas.AddBias, Bias: m.qkvBias(m.Params.Value, n), Keep: keep1, RowsPer: m.Tokens()}
+	if i == 0 && m.sharesEntry() { // its rows are no sample's
+		qkv.C, qkv.Keep = m.entry.qkv, blas.Tensor{}
+		m.dev.Gemm(qkv)
+		m.dev.GatherRows(blas.GatherRows{Dst: b.qkv, Src: qkv.C, Index: m.entry.spread})
+	} else {
+		m.dev.Gemm(qkv)
+	}
 	m.dev.Attention(blas.Attention{Out: b.att, LSE: b.lse, QKV: b.qkv, Bias: m.relBias, Keep: keep1, Heads: m.Heads})
 	if b.attR != b.att {
 		m.dev.GatherRows(blas.GatherRows{Dst: b.attR, Src: b.att, Index: m.lossRows})

@@ -66,7 +66,7 @@ func (c goldenCase) on(t *testing.T, dev blas.Device, compute blas.DType) (*Mode
 	t.Helper()
 	g, _ := readGolden(t, c.file)
 	b := c.batch(t)
-	m := NewModel(dev, c.config, Options{Compute: compute, Batch: b.N, LossRows: c.masked, DropPath: true, Loss: Loss{Kind: "cosine"}}, 1)
+	m := NewModel(dev, c.config, Options{Compute: compute, Batch: b.N, LossRows: c.masked, Masked: c.masked, DropPath: true, Loss: Loss{Kind: "cosine"}}, 1)
 	for _, p := range m.Params.List {
 		if p.Name == "" {
 			continue

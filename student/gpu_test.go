@@ -188,7 +188,7 @@ func TestNoRoomNamesTheBatchThatFits(t *testing.T) {
 	card, steer := gpu(t)
 	j := gpuJob(t, "train.epochs=1", "optimizer.warmup_epochs=0")
 	c := j.Recipe.Config(studenttest.Dim)
-	o := Options{Compute: blas.BF16, LossRows: j.Recipe.Mask.Count, DropPath: j.Recipe.Model.DropPath > 0, Batch: 2}
+	o := Options{Compute: blas.BF16, LossRows: j.Recipe.Mask.Count, Masked: j.Recipe.Mask.Count, DropPath: j.Recipe.Model.DropPath > 0, Batch: 2}
 	steer.Capacity(steer.Capacity(0) - steer.Room() + Footprint(c, o)*21/19)
 	_, err := Train(context.Background(), card, j)
 	if err == nil {

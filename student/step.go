@@ -14,7 +14,11 @@ func (m *Model) Upload(b *Batch) {
 	if m.LossRows == 0 {
 		return
 	}
-	m.dev.Upload(m.mask, b.Mask)
+	if m.sharesEntry() {
+		m.dev.Upload(m.entry.index, blas.Bytes(m.entryIndex(b.Mask)))
+	} else {
+		m.dev.Upload(m.mask, b.Mask)
+	}
 	rows := make([]int32, len(b.MaskIdx)) // from patch n·P+p to token n·N+1+p
 	for i, r := range b.MaskIdx {
 		n := r / int32(m.Patches())

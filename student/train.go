@@ -109,7 +109,7 @@ func newTrainer(dev blas.Device, j Job) (*trainer, error) {
 	t.perEpoch, t.micros = t.loader.StepsPerEpoch(), r.Train.Batch/r.Train.MicroBatch
 	t.schedule = r.Schedule(t.perEpoch)
 	t.optimizer = Optimizer{Beta1: r.Optimizer.Betas[0], Beta2: r.Optimizer.Betas[1], Eps: r.Optimizer.Eps, MaxNorm: r.Optimizer.ClipNorm}
-	options := Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count,
+	options := Options{Compute: compute, Batch: r.Train.MicroBatch, LossRows: r.Mask.Count, Masked: r.Mask.Count,
 		DropPath: r.Model.DropPath > 0, Loss: Loss{Kind: r.Loss.Kind, Beta: r.Loss.Beta}, MicroN: t.micros}
 	t.model = NewModel(dev, r.Config(manifest.Dim), options, r.Train.Seed)
 	if err := dev.Sync(); err != nil { // its memory could not be had

@@ -29,7 +29,8 @@ type product struct {
 
 func (p product) flops() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
 
-// stepProducts lists the products of one micro-batch. The last block's end and the head see the masked patches only.
+// stepProducts lists the products of one micro-batch. The first block's q, k and v are of the class token, the mask token and the patches that
+// are seen, which alone are embedded; the last block's end and the head see the masked patches only.
 func stepProducts(micro int) (out []product) {
 	layer := func(label string, rows, in, outs, times int, dx bool) {
 		out = append(out, product{label, "forward", rows, outs, in, times})
@@ -38,8 +39,9 @@ func stepProducts(micro int) (out []product) {
 		}
 		out = append(out, product{label + " dW", "dW", outs, in, rows, times})
 	}
-	rows, last := micro*tokens, micro*masked
-	layer("qkv", rows, width, 3*width, depth, true)
+	rows, seen, last := micro*tokens, micro*(patches-masked), micro*masked
+	layer("first qkv", 2+seen, width, 3*width, 1, true)
+	layer("qkv", rows, width, 3*width, depth-1, true)
 	layer("proj", rows, width, width, depth-1, true)
 	layer("fc1", rows, width, hidden, depth-1, true)
 	layer("fc2", rows, hidden, width, depth-1, true)
@@ -47,7 +49,7 @@ func stepProducts(micro int) (out []product) {
 	layer("last fc1", last, width, hidden, 1, true)
 	layer("last fc2", last, hidden, width, 1, true)
 	layer("head", last, width, target, 1, true)
-	layer("patch embedding", micro*patches, width, width, 1, false)
+	layer("patch embedding", seen, width, width, 1, false)
 	return out
 }
 

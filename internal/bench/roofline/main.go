@@ -68,7 +68,7 @@ func table(b *book, batch int) string {
 // step books one step on b.
 func step(b *book, batch int, dropPath bool) {
 	config := student.Config{ImageSize: 224, PatchSize: 16, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, LayerScale: 0.1, RelPos: true, TargetDim: 512}
-	m := student.NewModel(b, config, student.Options{Compute: blas.BF16, Batch: batch, LossRows: 75, DropPath: dropPath, Loss: student.Loss{Kind: "cosine"}}, 1)
+	m := student.NewModel(b, config, student.Options{Compute: blas.BF16, Batch: batch, LossRows: 75, Masked: 75, DropPath: dropPath, Loss: student.Loss{Kind: "cosine"}}, 1)
 	clear(b.rows)
 	m.BeginStep()
 	batchOf := student.Batch{N: batch}
@@ -176,7 +176,7 @@ func component(name string) string {
 		return "parameters, float32, in bf16 and with layer scale folded in"
 	case name == "gradients" || strings.HasPrefix(name, "adam"):
 		return "gradients and both moments"
-	case name == "pixels" || name == "mask" || name == "loss rows" || name == "targets" || strings.HasPrefix(name, "drop path"):
+	case name == "pixels" || name == "mask" || name == "entry index" || name == "loss rows" || name == "targets" || strings.HasPrefix(name, "drop path"):
 		return "a micro-batch"
 	case strings.HasPrefix(name, "d") && !strings.HasPrefix(name, "drop"):
 		return "gradients in flight"

@@ -65,7 +65,7 @@ func (j job) stepper(dev blas.Device) (step func(meanwhile func()) (wait func() 
 		return nil, nil, err
 	}
 	micros := j.Batch / j.Micro
-	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, DropPath: j.DropPath > 0,
+	m = student.NewModel(dev, j.config(), student.Options{Compute: compute, Batch: j.Micro, LossRows: masked, Masked: masked, DropPath: j.DropPath > 0,
 		Loss: student.Loss{Kind: "cosine"}, MicroN: micros}, 1)
 	b := madeUp(j.Micro, j.config())
 	if j.DropPath > 0 {
