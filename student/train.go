@@ -137,7 +137,11 @@ func (j *Job) chooseMicroBatch(dev blas.Device) {
 		}
 	}
 	if *n == 0 {
-		*n = largestDivisor(batch, dev.Info().Samples)
+		suits := dev.Info().Samples
+		*n = largestDivisor(batch, suits)
+		if *n < min(batch, suits)/2 {
+			j.Log.Warn("slow micro-batch: train.batch has no divisor near what suits the device", "batch", batch, "divisor", *n, "suits", suits)
+		}
 	}
 	j.Log.Info("micro-batch", "images", *n, "of", batch, "chosen", reason)
 }
@@ -173,7 +177,7 @@ func (t *trainer) logPlan() {
 	}
 	t.Log.Info("targets", "producer", t.store.Manifest().ProducerID, "rows", t.loader.index.Rows, "features", t.store.Manifest().Producer.Features)
 	t.Log.Info("plan", "steps", t.schedule.Total, "done", t.done, "epochs", r.Train.Epochs, "images", t.schedule.Total*r.Train.Batch,
-		"batch", fmt.Sprintf("%d in %d micro-batches of %d", r.Train.Batch, t.micros, r.Train.MicroBatch), "dtype", r.Train.DType,
+		"batch", r.Train.Batch, "micro_batch", r.Train.MicroBatch, "dtype", r.Train.DType,
 		"parameters", params, "device_memory", fmt.Sprintf("%.0f MB", float64(bytes)/1e6), "checkpoints", t.SaveEvery)
 }
 

@@ -92,6 +92,8 @@ func TestMicroBatchOfTheDevice(t *testing.T) {
 	for batch, want := range map[int]int{8: 8, 20: 10, 32: 16, 17: 1} {
 		dev := ref.New()
 		j := tinyJob(t, fmt.Sprintf("train.batch=%d", batch), "train.micro_batch=0", "train.epochs=1", "optimizer.warmup_epochs=0")
+		var log strings.Builder
+		j.Log = slog.New(slog.NewTextHandler(&log, nil))
 		if _, err := student.Train(context.Background(), dev, j); err != nil {
 			t.Fatal(err)
 		}
@@ -101,6 +103,9 @@ func TestMicroBatchOfTheDevice(t *testing.T) {
 		}
 		if r, err := student.ReadRecipe(filepath.Join(j.Run, "recipe.toml"), nil); err != nil || r != c.Recipe {
 			t.Errorf("recipe.toml has %+v, %v", r, err)
+		}
+		if strings.Contains(log.String(), "slow micro-batch") != (want == 1) {
+			t.Errorf("a batch of %d in micro-batches of %d logs %s", batch, want, &log)
 		}
 		dev.Close()
 	}
