@@ -137,58 +137,54 @@ static inline void total_each(float *dst, vec x[LANES]) {
 }
 
 // live_samples lists the samples that drop path has left of n, and zeroes the others' rows of out, so many columns wide.
-static int64_t live_samples(const heads *h, int64_t *sample, const float *keep, int64_t n, void *out, int64_t width) {
+static int64_t live_samples(const thread *me, const heads *h, int64_t *sample, const float *keep, int64_t n, void *out, int64_t width) {
   int64_t live = 0, bytes = h->N * width * size_of(h->type);
   for (int64_t b = 0; b < n; b++) {
     if (is_live(keep, b)) sample[live++] = b;
-    else memset((char *)out + b * bytes, 0, bytes);
+    else if (b % me->count == me->number) memset((char *)out + b * bytes, 0, bytes);
   }
   return live;
 }
 
 // p: Out, LSE, QKV, Bias, Keep; n: B, N, heads, d, type; f: scale
-static void attention(void **p, const int64_t *n, const double *f) {
+static void attention(const thread *me, void **p, const int64_t *n, const double *f) {
   heads h = heads_of(n, f);
-  int64_t sample[n[0] + 1], live = live_samples(&h, sample, p[4], n[0], p[0], h.D);
-#pragma omp parallel
-  {
-    int64_t size = h.N * h.Kd + h.along + h.across + TILE_ROWS * h.W;
-    float *q = scratch(ceiling(size, LANES) * LANES * 4 + h.lines * sizeof(char *));
-    float *k = q + h.N * h.Kd, *v = k + h.along, *x = v + h.across;
-    const char **list = memset(q + ceiling(size, LANES) * LANES, 0, h.lines * sizeof *list);
-#pragma omp for schedule(static)
-    for (int64_t s = 0; s < live * h.H; s++) {
-      int64_t head = s % h.H, b = sample[s / h.H], row = b * h.N, col = head * h.d, width = 3 * h.D;
-      int64_t then = (s + 1) % (live * h.H), next_row = sample[then / h.H] * h.N, next_col = then % h.H * h.d;
-      matrix mq = head_part(&h, p[2], row, width, col, 1), mk = head_part(&h, p[2], row, width, h.D + col, 1),
-             mv = head_part(&h, p[2], row, width, 2 * h.D + col, 0);
-      head_rows(&h, q, &mq);
-      pack(PANEL, k, &mk, 0, h.N, NULL);
-      pack(PANEL, v, &mv, 0, h.d, NULL);
-      upcoming writes = {.n = 0}, reads = {.n = 0};
-      add_upcoming(&writes, &h, p[0], row, h.D, col);
-      for (int part = 0; part < 3; part++) add_upcoming(&reads, &h, p[2], next_row, width, part * h.D + next_col);
-      for (int64_t t = 0; t < h.panels; t++) {
-        int64_t i = first_row(&h, t), rows = first_row(&h, t + 1) - i;
-        float top[LANES], sum[LANES], inverse[LANES];
-        vec lanes[LANES] = {};
-        list_rows(&reads, list_rows(&writes, list, rows), rows);
-        const char *const *lines = h.rows(rows, h.Kd, q + i * h.Kd, h.Kd, k, x, h.W, h.W, list);
-        for (int64_t r = 0; r < rows; r++)
-          lanes[r] = logits(x + r * h.W, h.N, h.scale, p[3] ? (float *)p[3] + (head * h.N + i + r) * h.N : NULL);
-        largest_each(top, lanes);
-        for (int64_t r = 0; r < rows; r++) {
-          lanes[r] = exponentials(x + r * h.W, h.N, top[r]);
-          if (h.pairs) round_row(&h, x + r * h.W);
-        }
-        total_each(sum, lanes);
-        for (int64_t r = 0; r < rows; r++) {
-          inverse[r] = 1 / sum[r];
-          ((float *)p[1])[(b * h.H + head) * h.N + i + r] = top[r] + logf(sum[r]);
-        }
-        combine(&h, h.rows, rows, x, h.W, v, inverse, 1, p[0], row + i, h.D, col, lines);
+  int64_t sample[n[0] + 1], live = live_samples(me, &h, sample, p[4], n[0], p[0], h.D);
+  int64_t size = h.N * h.Kd + h.along + h.across + TILE_ROWS * h.W;
+  float *q = scratch(ceiling(size, LANES) * LANES * 4 + h.lines * sizeof(char *));
+  float *k = q + h.N * h.Kd, *v = k + h.along, *x = v + h.across;
+  const char **list = memset(q + ceiling(size, LANES) * LANES, 0, h.lines * sizeof *list);
+  for_mine(s, live * h.H) {
+    int64_t head = s % h.H, b = sample[s / h.H], row = b * h.N, col = head * h.d, width = 3 * h.D;
+    int64_t then = (s + 1) % (live * h.H), next_row = sample[then / h.H] * h.N, next_col = then % h.H * h.d;
+    matrix mq = head_part(&h, p[2], row, width, col, 1), mk = head_part(&h, p[2], row, width, h.D + col, 1),
+           mv = head_part(&h, p[2], row, width, 2 * h.D + col, 0);
+    head_rows(&h, q, &mq);
+    pack(PANEL, k, &mk, 0, h.N, NULL);
+    pack(PANEL, v, &mv, 0, h.d, NULL);
+    upcoming writes = {.n = 0}, reads = {.n = 0};
+    add_upcoming(&writes, &h, p[0], row, h.D, col);
+    for (int part = 0; part < 3; part++) add_upcoming(&reads, &h, p[2], next_row, width, part * h.D + next_col);
+    for (int64_t t = 0; t < h.panels; t++) {
+      int64_t i = first_row(&h, t), rows = first_row(&h, t + 1) - i;
+      float top[LANES], sum[LANES], inverse[LANES];
+      vec lanes[LANES] = {};
+      list_rows(&reads, list_rows(&writes, list, rows), rows);
+      const char *const *lines = h.rows(rows, h.Kd, q + i * h.Kd, h.Kd, k, x, h.W, h.W, list);
+      for (int64_t r = 0; r < rows; r++)
+        lanes[r] = logits(x + r * h.W, h.N, h.scale, p[3] ? (float *)p[3] + (head * h.N + i + r) * h.N : NULL);
+      largest_each(top, lanes);
+      for (int64_t r = 0; r < rows; r++) {
+        lanes[r] = exponentials(x + r * h.W, h.N, top[r]);
+        if (h.pairs) round_row(&h, x + r * h.W);
       }
+      total_each(sum, lanes);
+      for (int64_t r = 0; r < rows; r++) {
+        inverse[r] = 1 / sum[r];
+        ((float *)p[1])[(b * h.H + head) * h.N + i + r] = top[r] + logf(sum[r]);
+      }
+      combine(&h, h.rows, rows, x, h.W, v, inverse, 1, p[0], row + i, h.D, col, lines);
     }
-    free(q);
   }
+  free(q);
 }

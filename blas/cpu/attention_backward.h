@@ -118,21 +118,17 @@ static void head_backward(const heads *h, const room *w, void **p, int64_t b, in
 }
 
 // p: DQKV, DBias, DOut, Out, LSE, QKV, Bias, Keep; n and f as attention. A thread owns whole heads, so that sums over samples keep one order.
-static void attention_backward(void **p, const int64_t *n, const double *f) {
+static void attention_backward(const thread *me, void **p, const int64_t *n, const double *f) {
   heads h = heads_of(n, f);
-  int64_t sample[n[0] + 1], live = live_samples(&h, sample, p[7], n[0], p[0], 3 * h.D);
-#pragma omp parallel
-  {
-    room w;
-    void *memory = room_of(&h, &w);
-#pragma omp for schedule(static)
-    for (int64_t head = 0; head < h.H; head++) {
-      float *bias = (float *)p[6] + head * h.N * h.N, *dbias = (float *)p[1] + head * h.N * h.N;
-      if (p[6]) transpose(w.bias, h.W, bias, h.N, h.N), transpose(w.dbias, h.W, dbias, h.N, h.N);
-      for (int64_t i = 0; i < live; i++)
-        head_backward(&h, &w, p, sample[i], head, sample[(i + 1) % live], i + 1 < live ? head : least(head + 1, h.H - 1));
-      if (p[1]) transpose(dbias, h.N, w.dbias, h.W, h.N);
-    }
-    free(memory);
+  int64_t sample[n[0] + 1], live = live_samples(me, &h, sample, p[7], n[0], p[0], 3 * h.D);
+  room w;
+  void *memory = room_of(&h, &w);
+  for_mine(head, h.H) {
+    float *bias = (float *)p[6] + head * h.N * h.N, *dbias = (float *)p[1] + head * h.N * h.N;
+    if (p[6]) transpose(w.bias, h.W, bias, h.N, h.N), transpose(w.dbias, h.W, dbias, h.N, h.N);
+    for (int64_t i = 0; i < live; i++)
+      head_backward(&h, &w, p, sample[i], head, sample[(i + 1) % live], i + 1 < live ? head : least(head + 1, h.H - 1));
+    if (p[1]) transpose(dbias, h.N, w.dbias, h.W, h.N);
   }
+  free(memory);
 }

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <omp.h>
 #include "kernels.h"
 
 enum { F32, BF16, F64, F16 }; // as blas.DType
@@ -118,5 +117,8 @@ static inline float dot(const float *a, const float *b, int64_t n) {
   for (int64_t i = 0; i < n; i++) s += a[i] * b[i];
   return s;
 }
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static inline void *scratch(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64 + 64); }

@@ -1,7 +1,7 @@
 // Package cpu is the blas.Device for processors: C kernels compiled for several instruction sets and chosen at run time, and
 // oneDNN, opened at run time, for matrix products where it is the faster one.
 //
-// One locked thread runs all operations in order, so that one OpenMP team serves the kernels and oneDNN alike. Memory lies
+// One locked thread runs all operations in order, each on a team of threads (team.h). Memory lies
 // outside the Go heap, aligned to 64 bytes. For a given number of threads results are the same to the last bit.
 //
 // MVP_CPU=portable|avx2|avx512|avx512bf16 forces the kernels, MVP_GEMM=own|onednn the matrix products; MVP_ONEDNN names the library's
@@ -9,11 +9,10 @@
 package cpu
 
 /*
-#cgo CFLAGS: -O3 -fopenmp
-#cgo LDFLAGS: -fopenmp -lm
+#cgo CFLAGS: -O3 -fopenmp-simd -pthread
+#cgo LDFLAGS: -pthread -lm
 #include <stdlib.h>
 #include <string.h>
-#include <omp.h>
 #include <sys/mman.h>
 #include "detect.h"
 #include "kernels.h"
@@ -26,7 +25,7 @@ static void *allocate(size_t n) {
 	if (p) memset(p, 0, n);
 	return p;
 }
-static void run(kernel *const *table, int op, void **p, const int64_t *n, const double *f) { table[op](p, n, f); }
+static kernel *kernel_of(kernel *const *table, int op) { return table[op]; }
 static kernel *const *table(int level) {
 	kernel *const *const all[] = {mvp_portable, mvp_avx2, mvp_avx512, mvp_avx512bf16};
 	return all[level];
@@ -57,6 +56,7 @@ type Device struct {
 	paths           []string
 	detail          string
 	table           **C.kernel
+	team            *C.team
 	dnn             *oneDNN        // nil where no product needs it or the library is missing
 	dnnBF16, dnnF32 bool           // which products go to it
 	block           int            // bytes of an operand that stay in a core's cache
@@ -82,6 +82,7 @@ const queued = 4096
 
 // New starts a device.
 func New(o Options) (*Device, error) {
+	var noDNN error
 	level, why, err := choosePath()
 	if err != nil {
 		return nil, err
@@ -94,22 +95,25 @@ func New(o Options) (*Device, error) {
 	if d.threads <= 0 {
 		d.threads = allowedProcessors()
 	}
-	spinBriefly(d.threads, d.done)
 	go d.compute()
-	d.wait(func() {
-		C.omp_set_dynamic(0)
-		C.omp_set_num_threads(C.int(d.threads))
-		if d.dnnBF16 || d.dnnF32 {
-			d.dnn, err = openDNN()
+	var omp *C.openmp
+	if d.dnnBF16 || d.dnnF32 {
+		d.wait(func() { d.dnn, noDNN = openDNN(d.threads) })
+		if d.dnn != nil {
+			omp = d.dnn.omp
 		}
-	})
+	}
+	if d.team, err = C.team_new(C.int(d.threads), omp); d.team == nil {
+		close(d.queue)
+		return nil, fmt.Errorf("start %d threads: %w", d.threads, err)
+	}
 	d.detail = paths[level] + " kernels"
 	if why != "" {
 		d.detail += " (" + why + ")"
 	}
 	switch {
-	case err != nil:
-		d.detail += fmt.Sprintf(", own matrix products because %v", err)
+	case noDNN != nil:
+		d.detail += fmt.Sprintf(", own matrix products because %v", noDNN)
 	case d.dnn != nil:
 		d.paths = append(d.paths, d.dnn.version)
 		d.detail += fmt.Sprintf(", matrix products by %s (%s)", d.dnn.version, d.dnn.path)
@@ -119,7 +123,7 @@ func New(o Options) (*Device, error) {
 	return d, nil
 }
 
-// compute is the one thread that computes. It is never unlocked, so the thread and its OpenMP team end with it.
+// compute is the first thread of the team. It is never unlocked, so that threads that oneDNN has made end with it.
 func (d *Device) compute() {
 	runtime.LockOSThread()
 	for f := range d.queue {
@@ -239,6 +243,7 @@ func (d *Device) Record(_ string, issue func()) blas.Program { return blas.Repla
 func (d *Device) Close() error {
 	err := d.Sync()
 	d.wait(func() {
+		C.team_end(d.team)
 		if d.dnn != nil {
 			d.dnn.close()
 		}
@@ -286,5 +291,5 @@ func (d *Device) call(name string, k int, ts []blas.Tensor, n []int, f ...float6
 	for i, v := range f {
 		floats[i] = C.double(v)
 	}
-	C.run(d.table, C.int(k), &p[0], &ints[0], &floats[0])
+	C.team_run(d.team, C.kernel_of(d.table, C.int(k)), &p[0], &ints[0], &floats[0])
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mvptargets/blas"
 	"mvptargets/blas/blastest"
@@ -15,18 +16,18 @@ import (
 // open starts a device; a path and products that are "" are the device's choice.
 func open(t testing.TB, path, products string) *cpu.Device {
 	t.Helper()
-	d, err := start(t, path, products)
+	d, err := start(t, path, products, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func start(t testing.TB, path, products string) (*cpu.Device, error) {
+func start(t testing.TB, path, products string, threads int) (*cpu.Device, error) {
 	t.Helper()
 	t.Setenv("MVP_CPU", path)
 	t.Setenv("MVP_GEMM", products)
-	d, err := cpu.New(cpu.Options{})
+	d, err := cpu.New(cpu.Options{Threads: threads})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +41,10 @@ func start(t testing.TB, path, products string) (*cpu.Device, error) {
 
 // TestConformance runs on every path that this processor has, and on oneDNN's products.
 func TestConformance(t *testing.T) {
-	ways := [][2]string{{"", ""}, {"", "onednn"}, {"avx512bf16", "own"}, {"avx512", "own"}, {"avx2", "own"}, {"portable", "own"}}
+	ways := []struct {
+		path, products string
+		threads        int
+	}{{}, {products: "onednn"}, {"avx512bf16", "own", 0}, {"avx512", "own", 1}, {"avx2", "own", 3}, {"portable", "own", 0}}
 	if testing.Short() {
 		ways = ways[:1]
 	}
@@ -48,7 +52,7 @@ func TestConformance(t *testing.T) {
 		t.Run(compute.String(), func(t *testing.T) {
 			var devices []blas.Device
 			for _, w := range ways {
-				d, err := start(t, w[0], w[1])
+				d, err := start(t, w.path, w.products, w.threads)
 				if err != nil && strings.Contains(err.Error(), "this processor offers") {
 					t.Log(err)
 					continue
@@ -99,6 +103,35 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	if err := d.Sync(); err != nil {
 		t.Errorf("second Sync gave %v", err)
+	}
+}
+
+// TestThreadsSleepAndWake leaves the threads alone for longer and for less than they look for work, and runs operations whose threads meet.
+func TestThreadsSleepAndWake(t *testing.T) {
+	const rows, width = 77, 5000
+	d, err := start(t, "", "", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, zero, loss := d.Alloc("x", blas.F32, rows, width), d.Alloc("zero", blas.F32, rows, width), d.Alloc("loss", blas.F32, 1)
+	ones := make([]float64, rows*width)
+	for i := range ones {
+		ones[i] = 1
+	}
+	blas.Set(d, x, ones)
+	const rounds = 300
+	for i := range rounds {
+		d.SmoothL1Loss(blas.SmoothL1Loss{Loss: loss, Pred: x, Target: zero, Beta: 2, Scale: 1})
+		if i%3 == 0 {
+			if err := d.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(i) * 5 * time.Microsecond)
+		}
+	}
+	got, err := blas.Get(d, loss)
+	if want := rounds * rows * width / 4.; err != nil || got[0] != want {
+		t.Errorf("got %v, %v, want %g", got, err, want)
 	}
 }
 

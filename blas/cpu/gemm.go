@@ -4,10 +4,11 @@ package cpu
 #include <stdlib.h>
 #include "kernels.h"
 
-static int64_t room(kernel *const *table, const int64_t *n) {
+static int64_t room(kernel *const *table, int threads, const int64_t *n) {
 	int64_t bytes = 0;
 	void *p[1] = {&bytes};
-	table[K_GEMM_ROOM](p, n, 0);
+	thread me = {0, threads, 0};
+	table[K_GEMM_ROOM](&me, p, n, 0);
 	return bytes;
 }
 */
@@ -83,7 +84,7 @@ func (d *Device) roomOf(ints []int) int {
 	for i, v := range ints {
 		n[i] = C.int64_t(v)
 	}
-	return int(C.room(d.table, &n[0]))
+	return int(C.room(d.table, C.int(d.threads), &n[0]))
 }
 
 // libraryProduct is oneDNN's. It adds bias and accumulates by itself; the other epilogues follow on the float32 product, which their

@@ -33,7 +33,7 @@ static gemm_job gemm_of(void **p, const int64_t *n) {
 // at most MOST_UNITS, so that panels of both operands fit the caches; tiles wait for the next part as float32.
 typedef struct {
   int64_t K, parts, panels_a, panels_b, step; // step: panels of a block
-  int64_t shared, own, waiting, list; // list: of live panels, and of a weight gradient's live rows
+  int64_t shared, own, waiting, each; // each thread's own and waiting, its list of live panels, and of a weight gradient's live rows
   int stays_a;  // A's panels stay, B's stream
   int packed_a; // A is turned into panels, not read as rows
   int direct;   // A is read where it lies
@@ -41,8 +41,6 @@ typedef struct {
 } gemm_plan;
 
 enum { MOST_UNITS = 1600, TILE = TILE_ROWS * PANEL };
-
-static inline int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   gemm_plan w = {.K = units(g->a.k, g->a.pairs), .panels_a = ceiling(g->m, TILE_ROWS), .panels_b = ceiling(g->n, PANEL)};
@@ -62,7 +60,7 @@ static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   if (!w.direct) w.shared = ceiling((w.stays_a ? w.panels_b * PANEL : w.panels_a * TILE_ROWS) * w.K, 16) * 16;
   w.own = ceiling(w.step * width * depth, 16) * 16;
   if (w.parts > 1) w.waiting = w.step * (w.stays_a ? mine_b : mine_a) * TILE;
-  w.list = 2 * w.panels_a + (w.packed_a ? g->a.k : 0);
+  w.each = w.own + w.waiting + ceiling(2 * w.panels_a + (w.packed_a ? g->a.k : 0), 16) * 16;
   return w;
 }
 
@@ -202,10 +200,10 @@ static void gemm_columns(const gemm_job *g, const gemm_plan *w, const span *live
     }
 }
 
-// gemm_shared packs one operand for all threads; this is thread t's share of T.
-static void gemm_shared(const gemm_job *g, const gemm_plan *w, float *shared, int t, int T) {
+// gemm_shared packs one thread's share of the operand that is packed for all.
+static void gemm_shared(const gemm_job *g, const gemm_plan *w, const thread *me, float *shared) {
   int64_t width = w->stays_a ? PANEL : TILE_ROWS, panels = w->stays_a ? w->panels_b : w->panels_a;
-  int64_t lo = panels * t / T * width, hi = panels * (t + 1) / T * width;
+  int64_t lo = panels * me->number / me->count * width, hi = panels * (me->number + 1) / me->count * width;
   for (int64_t q = 0; q < w->parts; q++) {
     int64_t k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
     matrix m = part(w->stays_a ? g->b : g->a, k0, depth);
@@ -214,38 +212,30 @@ static void gemm_shared(const gemm_job *g, const gemm_plan *w, float *shared, in
 }
 
 // p, n as gemm_of. ColSum must be given with a transposed A only.
-static void gemm(void **p, const int64_t *n, const double *_) {
+static void gemm(const thread *me, void **p, const int64_t *n, const double *_) {
   gemm_job g = gemm_of(p, n);
-  int threads = omp_get_max_threads();
-  gemm_plan w = gemm_planned(&g, n[10], threads);
-  span *live = (span *)((float *)p[8] + w.shared + threads * (w.own + w.waiting));
+  gemm_plan w = gemm_planned(&g, n[10], me->count);
+  float *shared = p[8], *own = shared + w.shared + me->number * w.each;
+  span *live = (span *)(own + w.own + w.waiting);
   if (g.keep && w.packed_a) live_terms(&g, (int32_t *)(live + w.panels_a)), w.K = units(g.a.k, g.a.pairs);
   int64_t panels = live_panels(&g, &w, live);
-#pragma omp parallel
-  {
-    int t = omp_get_thread_num(), T = omp_get_num_threads();
-    float *shared = p[8], *own = shared + w.shared + t * (w.own + w.waiting);
-    if (!w.direct) {
-      gemm_shared(&g, &w, shared, t, T);
-#pragma omp barrier
-    }
-    int ia = t % w.ta, ib = t / w.ta;
-    int64_t a0 = panels * ia / w.ta, a1 = panels * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
-    if (w.stays_a) gemm_columns(&g, &w, live, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
-    else gemm_rows(&g, &w, live, shared, own, a0, a1, b0, b1);
-    if (g.keep && g.epilogue == 4 && g.c != g.residual) {
-#pragma omp for schedule(static) nowait
-      for (int64_t r = 0; r < g.m; r++)
-        if (!is_live(g.keep, r / g.per)) memcpy((float *)g.c + r * g.n, g.residual + r * g.n, g.n * 4);
-    }
+  if (!w.direct) {
+    gemm_shared(&g, &w, me, shared);
+    meet(me);
   }
+  int ia = me->number % w.ta, ib = me->number / w.ta;
+  int64_t a0 = panels * ia / w.ta, a1 = panels * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
+  if (w.stays_a) gemm_columns(&g, &w, live, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
+  else gemm_rows(&g, &w, live, shared, own, a0, a1, b0, b1);
+  if (g.keep && g.epilogue == 4 && g.c != g.residual)
+    for_mine(r, g.m)
+      if (!is_live(g.keep, r / g.per)) memcpy((float *)g.c + r * g.n, g.residual + r * g.n, g.n * 4);
 }
 
 // p: result (int64), then as gemm: the bytes of room that it needs.
-static void gemm_room(void **p, const int64_t *n, const double *_) {
+static void gemm_room(const thread *me, void **p, const int64_t *n, const double *_) {
   void *q[10] = {0};
   gemm_job g = gemm_of(q, n);
-  int threads = omp_get_max_threads();
-  gemm_plan w = gemm_planned(&g, n[10], threads);
-  *(int64_t *)p[0] = (w.shared + threads * (w.own + w.waiting) + w.list) * 4;
+  gemm_plan w = gemm_planned(&g, n[10], me->count);
+  *(int64_t *)p[0] = (w.shared + me->count * w.each) * 4;
 }

@@ -1,10 +1,7 @@
-// Every kernel has one signature, so that one table per instruction set is all that dispatch needs: pointers (absent
-// tensors are NULL), integers and constants, each in the order that the kernel's comment gives.
+// One table of kernels per instruction set is all that dispatch needs.
 #ifndef MVP_KERNELS_H
 #define MVP_KERNELS_H
-#include <stdint.h>
-
-typedef void kernel(void **p, const int64_t *n, const double *f);
+#include "team.h"
 
 enum {
   K_CAST, K_PATCHES, K_TOKENS, K_TOKENS_BACKWARD, K_GATHER, K_SCATTER, K_NORM, K_NORM_BACKWARD, K_SCALE, K_SCALE_BACKWARD,

@@ -6,6 +6,11 @@ enum { CPU = 1, IN_ORDER = 1, ARG_A = 1, ARG_C = 17, ARG_B = 33, ARG_BIAS = 41, 
 
 const dnn_version *dnn_version_of(const dnn_api *f) { return f->version(); }
 
+void dnn_threads(const openmp *omp, int threads) {
+  omp->set_dynamic(0);
+  omp->set_threads(threads);
+}
+
 int dnn_open(const dnn_api *f, void **engine, void **stream) {
   int err = f->engine_create(engine, CPU, 0);
   return err ? err : f->stream_create(stream, *engine, IN_ORDER);

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"mvptargets/blas"
@@ -21,6 +22,7 @@ var dnnSpec = dynlib.Spec{Name: "oneDNN", Sonames: []string{"libdnnl.so.3"}, Env
 type oneDNN struct {
 	path, version  string
 	api            *C.dnn_api // C memory: the library is called from C
+	omp            *C.openmp  // its threads, C memory; nil where it does not compute on GNU OpenMP's
 	engine, stream unsafe.Pointer
 	products       map[productKey]*C.dnn_product
 }
@@ -33,9 +35,19 @@ type productKey struct {
 	bias, accumulated bool
 }
 
-func openDNN() (*oneDNN, error) {
+// spinVariables are the variables by which a user tells GNU OpenMP how long its threads look for work before they sleep. Its default, 3 ms, is
+// for cores that nobody else uses; this count takes about as long as team.c's.
+var spinVariables = []string{"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+
+const spinCount = "4000"
+
+// openDNN opens the library, for so many threads; the calling thread is to be the one that computes.
+func openDNN(threads int) (*oneDNN, error) {
 	if os.Getenv(dnnSpec.Env) == "off" {
 		return nil, errors.New("MVP_ONEDNN is off")
+	}
+	if !slices.ContainsFunc(spinVariables, func(name string) bool { return os.Getenv(name) != "" }) {
+		os.Setenv(spinVariables[0], spinCount) // read when the library is loaded
 	}
 	lib, err := dnnSpec.Open()
 	if err != nil {
@@ -70,13 +82,32 @@ func openDNN() (*oneDNN, error) {
 		C.free(unsafe.Pointer(api))
 		return nil, err
 	}
-	o := &oneDNN{path: lib.Path(), api: api, products: map[productKey]*C.dnn_product{}}
+	o := &oneDNN{path: lib.Path(), api: api, omp: openMP(lib), products: map[productKey]*C.dnn_product{}}
+	if o.omp != nil {
+		C.dnn_threads(o.omp, C.int(threads))
+	}
 	v := C.dnn_version_of(api)
 	o.version = fmt.Sprintf("onednn %d.%d.%d", v.major, v.minor, v.patch)
 	if e := C.dnn_open(api, &o.engine, &o.stream); e != 0 {
 		return nil, fmt.Errorf("open %s: %s failed with status %d", o.path, o.version, e)
 	}
 	return o, nil
+}
+
+// openMP is the library's OpenMP, nil where it computes on other threads.
+func openMP(lib *dynlib.Lib) *C.openmp {
+	omp := (*C.openmp)(C.calloc(1, C.sizeof_openmp))
+	if lib.Syms(map[string]*unsafe.Pointer{
+		"GOMP_parallel":       (*unsafe.Pointer)(unsafe.Pointer(&omp.parallel)),
+		"omp_get_thread_num":  (*unsafe.Pointer)(unsafe.Pointer(&omp.number)),
+		"omp_get_num_threads": (*unsafe.Pointer)(unsafe.Pointer(&omp.count)),
+		"omp_set_num_threads": (*unsafe.Pointer)(unsafe.Pointer(&omp.set_threads)),
+		"omp_set_dynamic":     (*unsafe.Pointer)(unsafe.Pointer(&omp.set_dynamic)),
+	}) != nil {
+		C.free(unsafe.Pointer(omp))
+		return nil
+	}
+	return omp
 }
 
 // matmul is c (+)= op(A)·op(B), plus the bias if g has one; c is of type t.
@@ -114,4 +145,5 @@ func (o *oneDNN) close() {
 	}
 	C.dnn_close(o.api, o.engine, o.stream)
 	C.free(unsafe.Pointer(o.api))
+	C.free(unsafe.Pointer(o.omp))
 }

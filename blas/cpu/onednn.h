@@ -3,6 +3,7 @@
 #ifndef MVP_ONEDNN_H
 #define MVP_ONEDNN_H
 #include <stdint.h>
+#include "team.h"
 
 typedef struct { int major, minor, patch; const char *hash; unsigned cpu_runtime, gpu_runtime; } dnn_version;
 typedef struct { int arg; void *memory; } dnn_arg; // dnnl_exec_arg_t
@@ -37,6 +38,7 @@ typedef struct { void *primitive, *a, *b, *bias, *c; } dnn_product;
 
 const dnn_version *dnn_version_of(const dnn_api *);
 int dnn_open(const dnn_api *, void **engine, void **stream);
+void dnn_threads(const openmp *, int threads); // of the calling thread's products
 int dnn_make(const dnn_api *, void *engine, dnn_product *, int64_t m, int64_t n, int64_t k, int trans_a, int trans_b,
     int type, int type_c, int bias, int add);
 int dnn_run(const dnn_api *, void *stream, const dnn_product *, void *a, void *b, void *bias, void *c);

@@ -4,9 +4,8 @@
 enum { CHUNK = 1024 }; // elements converted at a time by flat kernels
 
 // p: Dst, Src, Scale; n: rows, columns, dst type, src type, rows per factor
-static void cast(void **p, const int64_t *n, const double *f) {
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+static void cast(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(r, n[0]) {
     float s = p[2] ? ((float *)p[2])[r / n[4]] : 1, x[CHUNK];
     for (int64_t c = 0; c < n[1]; c += CHUNK) {
       int64_t m = n[1] - c < CHUNK ? n[1] - c : CHUNK;
@@ -18,10 +17,9 @@ static void cast(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Dst, Pixels, Index; n: rows, side, patch, type; f: mean[3], std[3]
-static void patches(void **p, const int64_t *n, const double *f) {
+static void patches(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t S = n[1], k = n[2], g = S / k;
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     int64_t i = p[2] ? ((int32_t *)p[2])[r] : r;
     const uint8_t *px = (const uint8_t *)p[1] + ((i / (g * g) * S + i / g % g * k) * S + i % g * k) * 3;
     float x[k];
@@ -34,10 +32,9 @@ static void patches(void **p, const int64_t *n, const double *f) {
 }
 
 // p: X, Embed, CLS, MaskToken, Pos, Mask; n: B, N, D, type
-static void tokens(void **p, const int64_t *n, const double *f) {
+static void tokens(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t N = n[1], D = n[2];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0] * N; r++) {
+  for_mine(r, n[0] * N) {
     int64_t b = r / N, i = r % N, patch = b * (N - 1) + i - 1;
     float *x = (float *)p[0] + r * D;
     if (i == 0) memcpy(x, p[2], D * 4);
@@ -48,11 +45,10 @@ static void tokens(void **p, const int64_t *n, const double *f) {
 }
 
 // p: DEmbed, DCLS, DMaskToken, DPos, DX, Mask; n as tokens
-static void tokens_backward(void **p, const int64_t *n, const double *f) {
+static void tokens_backward(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t N = n[1], D = n[2];
-#pragma omp parallel for schedule(static)
-  for (int64_t lo = 0; lo < D; lo += 64) {
-    int64_t m = D - lo < 64 ? D - lo : 64;
+  for_mine(block, ceiling(D, 64)) {
+    int64_t lo = block * 64, m = least(D - lo, 64);
     float cls[64] = {0}, mask[64] = {0}, zero[64] = {0};
     for (int64_t r = 0; r < n[0] * N; r++) {
       int64_t i = r % N, patch = r / N * (N - 1) + i - 1;
@@ -68,16 +64,14 @@ static void tokens_backward(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Dst, Src, Index; n: rows of Dst, bytes of one row, rows that each adds up or 0 for copies, columns, type, accumulate
-static void gather(void **p, const int64_t *n, const double *f) {
+static void gather(const thread *me, void **p, const int64_t *n, const double *f) {
   enum { COLUMNS = 128 };
   int64_t terms = n[2], D = n[3], blocks = (D + COLUMNS - 1) / COLUMNS;
   if (!terms) {
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < n[0]; r++) memcpy((char *)p[0] + r * n[1], (char *)p[1] + ((int32_t *)p[2])[r] * n[1], n[1]);
+    for_mine(r, n[0]) memcpy((char *)p[0] + r * n[1], (char *)p[1] + ((int32_t *)p[2])[r] * n[1], n[1]);
     return;
   }
-#pragma omp parallel for schedule(static)
-  for (int64_t t = 0; t < n[0] * blocks; t++) {
+  for_mine(t, n[0] * blocks) {
     int64_t r = t / blocks, lo = t % blocks * COLUMNS, m = D - lo < COLUMNS ? D - lo : COLUMNS;
     float sum[COLUMNS] = {0}, x[COLUMNS];
     if (n[5]) load(sum, p[0], r * D + lo, m, n[4]);
@@ -90,18 +84,17 @@ static void gather(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Dst, Src, Index; n: rows of Index, bytes of one row, rows of Dst
-static void scatter(void **p, const int64_t *n, const double *f) {
-  memset(p[0], 0, n[2] * n[1]);
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) memcpy((char *)p[0] + ((int32_t *)p[2])[r] * n[1], (char *)p[1] + r * n[1], n[1]);
+static void scatter(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(r, n[2]) memset((char *)p[0] + r * n[1], 0, n[1]);
+  meet(me);
+  for_mine(r, n[0]) memcpy((char *)p[0] + ((int32_t *)p[2])[r] * n[1], (char *)p[1] + r * n[1], n[1]);
 }
 
 // p: Y, Mean, Rstd, X, Weight, Bias; n: M, D, type; f: eps
-static void norm(void **p, const int64_t *n, const double *f) {
+static void norm(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t D = n[1];
   const float *w = p[4], *b = p[5];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     const float *x = (float *)p[3] + r * D;
     float y[D], sum = 0, square = 0;
 #pragma omp simd reduction(+ : sum)
@@ -117,55 +110,50 @@ static void norm(void **p, const int64_t *n, const double *f) {
 }
 
 // p: DX, DY, X, Mean, Rstd, Weight, DWeight, DBias, Low, Keep, KeepDY; n: M, D, type, accumulate, rows per factor
-static void norm_backward(void **p, const int64_t *n, const double *f) {
+static void norm_backward(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t M = n[0], D = n[1];
   const float *w = p[5], *mean = p[3], *rstd = p[4];
-  int teams = omp_get_max_threads();
-  float *part = scratch(teams * 2 * D * 4);
-  memset(part, 0, teams * 2 * D * 4);
-#pragma omp parallel for schedule(static)
-  for (int t = 0; t < teams; t++) { // one block of rows per thread, its sums added in order of the blocks below
-    float *dw = part + t * 2 * D, *db = dw + D, dy[D], hat[D];
-    for (int64_t r = M * t / teams; r < M * (t + 1) / teams; r++) {
-      const float *x = (float *)p[2] + r * D;
-      float *dx = (float *)p[0] + r * D, g = 0, gx = 0, m = mean[r], s = rstd[r];
-      if (p[10] && !is_live(p[10], r / n[4])) { // DY counts 0
-        if (!n[3]) memset(dx, 0, D * 4);
-      } else {
-        load(dy, p[1], r * D, D, n[2]);
+  float *parts = common(me, me->count * 2 * D * 4), *dw = parts + me->number * 2 * D, *db = dw + D, dy[D], hat[D];
+  memset(dw, 0, 2 * D * 4);
+  for_mine(r, M) { // a thread's sums over its rows are added below in order of the threads
+    const float *x = (float *)p[2] + r * D;
+    float *dx = (float *)p[0] + r * D, g = 0, gx = 0, m = mean[r], s = rstd[r];
+    if (p[10] && !is_live(p[10], r / n[4])) { // DY counts 0
+      if (!n[3]) memset(dx, 0, D * 4);
+    } else {
+      load(dy, p[1], r * D, D, n[2]);
 #pragma omp simd reduction(+ : g, gx)
-        for (int64_t c = 0; c < D; c++) {
-          hat[c] = (x[c] - m) * s;
-          dw[c] += dy[c] * hat[c];
-          db[c] += dy[c];
-          dy[c] *= w[c];
-          g += dy[c];
-          gx += dy[c] * hat[c];
-        }
-        g /= D, gx /= D;
-        for (int64_t c = 0; c < D; c++) {
-          float v = s * (dy[c] - g - hat[c] * gx);
-          dx[c] = n[3] ? dx[c] + v : v;
-        }
+      for (int64_t c = 0; c < D; c++) {
+        hat[c] = (x[c] - m) * s;
+        dw[c] += dy[c] * hat[c];
+        db[c] += dy[c];
+        dy[c] *= w[c];
+        g += dy[c];
+        gx += dy[c] * hat[c];
       }
-      if (!p[8]) continue;
-      float keep = p[9] ? ((float *)p[9])[r / n[4]] : 1;
-      for (int64_t c = 0; c < D; c++) dy[c] = dx[c] * keep;
-      save(p[8], r * D, dy, D, n[2]);
+      g /= D, gx /= D;
+      for (int64_t c = 0; c < D; c++) {
+        float v = s * (dy[c] - g - hat[c] * gx);
+        dx[c] = n[3] ? dx[c] + v : v;
+      }
     }
+    if (!p[8]) continue;
+    float keep = p[9] ? ((float *)p[9])[r / n[4]] : 1;
+    for (int64_t c = 0; c < D; c++) dy[c] = dx[c] * keep;
+    save(p[8], r * D, dy, D, n[2]);
   }
-  for (int t = 0; t < teams; t++)
-    for (int64_t c = 0; c < D; c++) {
-      ((float *)p[6])[c] += part[t * 2 * D + c];
-      ((float *)p[7])[c] += part[t * 2 * D + D + c];
+  meet(me);
+  for_mine(c, D)
+    for (int t = 0; t < me->count; t++) {
+      ((float *)p[6])[c] += parts[t * 2 * D + c];
+      ((float *)p[7])[c] += parts[t * 2 * D + D + c];
     }
-  free(part);
+  leave(me, parts);
 }
 
 // p: ScaledWeight, ScaledBias, Weight, Bias, Gamma; n: O, I, type
-static void scale(void **p, const int64_t *n, const double *f) {
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+static void scale(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(r, n[0]) {
     float x[n[1]], g = ((float *)p[4])[r];
     for (int64_t c = 0; c < n[1]; c++) x[c] = ((float *)p[2])[r * n[1] + c] * g;
     save(p[0], r * n[1], x, n[1], n[2]);
@@ -174,9 +162,8 @@ static void scale(void **p, const int64_t *n, const double *f) {
 }
 
 // p: DWeight, DBias, DGamma, Weight, Bias, Gamma; n: O, I
-static void scale_backward(void **p, const int64_t *n, const double *f) {
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+static void scale_backward(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(r, n[0]) {
     float *dw = (float *)p[0] + r * n[1], *db = (float *)p[1] + r, g = ((float *)p[5])[r];
     ((float *)p[2])[r] += dot(dw, (float *)p[3] + r * n[1], n[1]) + *db * ((float *)p[4])[r];
     for (int64_t c = 0; c < n[1]; c++) dw[c] *= g;
@@ -185,15 +172,13 @@ static void scale_backward(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Bias, Table, Index; n: H, pairs
-static void relpos(void **p, const int64_t *n, const double *f) {
-#pragma omp parallel for schedule(static)
-  for (int64_t h = 0; h < n[0]; h++)
+static void relpos(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(h, n[0])
     for (int64_t i = 0; i < n[1]; i++) ((float *)p[0])[h * n[1] + i] = ((float *)p[1])[((int32_t *)p[2])[i] * n[0] + h];
 }
 
 // p: DTable, DBias, Index; n as relpos
-static void relpos_backward(void **p, const int64_t *n, const double *f) {
-#pragma omp parallel for schedule(static)
-  for (int64_t h = 0; h < n[0]; h++)
+static void relpos_backward(const thread *me, void **p, const int64_t *n, const double *f) {
+  for_mine(h, n[0])
     for (int64_t i = 0; i < n[1]; i++) ((float *)p[0])[((int32_t *)p[2])[i] * n[0] + h] += ((float *)p[1])[h * n[1] + i];
 }

@@ -5,7 +5,6 @@
 // along memory (along), at j·ld + i. rows, if there, are those of memory that k counts, where columns lie side by side.
 typedef struct { const void *data; int64_t ld, k, columns; int type, pairs, along; const int32_t *rows; } matrix;
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t units(int64_t k, int pairs) { return pairs ? (k + 1) / 2 : k; }
 
 // part is the matrix at units p to p+n of k.

@@ -1,11 +1,10 @@
 // Losses, the optimizer, and what a matrix product needs around it.
 
 // p: Loss, Stats, Pred, Target; n: R, K, type, target type; f: scale
-static void cosine(void **p, const int64_t *n, const double *f) {
+static void cosine(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t K = n[1];
   float *stats = p[1];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     float x[K], t[K];
     load(x, p[2], r * K, K, n[2]);
     load(t, p[3], r * K, K, n[3]);
@@ -14,16 +13,17 @@ static void cosine(void **p, const int64_t *n, const double *f) {
     for (int64_t c = 0; c < K; c++) x[c] *= a, t[c] *= b;
     stats[3 * r] = dot(x, t, K), stats[3 * r + 1] = a, stats[3 * r + 2] = b;
   }
+  meet(me);
+  if (me->number) return;
   double sum = 0;
   for (int64_t r = 0; r < n[0]; r++) sum += 1 - stats[3 * r];
   *(float *)p[0] += f[0] * sum;
 }
 
 // p: DPred, Stats, Pred, Target; n, f as cosine
-static void cosine_backward(void **p, const int64_t *n, const double *f) {
+static void cosine_backward(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t K = n[1];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     float x[K], t[K], *s = (float *)p[1] + 3 * r;
     load(x, p[2], r * K, K, n[2]);
     load(t, p[3], r * K, K, n[3]);
@@ -33,11 +33,10 @@ static void cosine_backward(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Loss, Pred, Target; n: R, K, type, target type; f: scale, beta
-static void smooth(void **p, const int64_t *n, const double *f) {
+static void smooth(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t K = n[1];
-  float beta = f[1], *rows = scratch(n[0] * 4);
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  float beta = f[1], *rows = common(me, n[0] * 4);
+  for_mine(r, n[0]) {
     float x[K], t[K], sum = 0;
     load(x, p[1], r * K, K, n[2]);
     load(t, p[2], r * K, K, n[3]);
@@ -48,17 +47,19 @@ static void smooth(void **p, const int64_t *n, const double *f) {
     }
     rows[r] = sum;
   }
-  double sum = 0;
-  for (int64_t r = 0; r < n[0]; r++) sum += rows[r];
-  *(float *)p[0] += f[0] * sum;
-  free(rows);
+  meet(me);
+  if (me->number == 0) {
+    double sum = 0;
+    for (int64_t r = 0; r < n[0]; r++) sum += rows[r];
+    *(float *)p[0] += f[0] * sum;
+  }
+  leave(me, rows);
 }
 
 // p: DPred, Pred, Target; n, f as smooth
-static void smooth_backward(void **p, const int64_t *n, const double *f) {
+static void smooth_backward(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t K = n[1];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     float x[K], t[K];
     load(x, p[1], r * K, K, n[2]);
     load(t, p[2], r * K, K, n[3]);
@@ -71,22 +72,25 @@ static void smooth_backward(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Out, X; n: length. Sums of 4096 in float32, added in double in order.
-static void sumsq(void **p, const int64_t *n, const double *f) {
+static void sumsq(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t blocks = (n[0] + 4095) / 4096;
-  float *part = scratch(blocks * 4);
-#pragma omp parallel for schedule(static)
-  for (int64_t b = 0; b < blocks; b++) {
+  float *part = common(me, blocks * 4);
+  for_mine(b, blocks) {
     const float *x = (float *)p[1] + b * 4096;
     part[b] = dot(x, x, n[0] - b * 4096 < 4096 ? n[0] - b * 4096 : 4096);
   }
-  double sum = 0;
-  for (int64_t b = 0; b < blocks; b++) sum += part[b];
-  *(float *)p[0] = sum;
-  free(part);
+  meet(me);
+  if (me->number == 0) {
+    double sum = 0;
+    for (int64_t b = 0; b < blocks; b++) sum += part[b];
+    *(float *)p[0] = sum;
+  }
+  leave(me, part);
 }
 
 // p: State (steps, skipped, norm, clip), SumSq; f: largest norm
-static void prepare(void **p, const int64_t *n, const double *f) {
+static void prepare(const thread *me, void **p, const int64_t *n, const double *f) {
+  if (me->number) return;
   float *state = p[0];
   double norm = sqrt(*(float *)p[1]), clip = f[0] / (norm + 1e-6);
   int ok = isfinite(norm);
@@ -116,7 +120,7 @@ static void adamw_some(float *x, const float *g, float *m, float *v, int64_t n, 
 }
 
 // p: Param, Grad, M, V, Low, Bounds, Factors, Hyper, State; n: length, segments, low type; f: beta1, beta2, eps
-static void adamw(void **p, const int64_t *n, const double *f) {
+static void adamw(const thread *me, void **p, const int64_t *n, const double *f) {
   float *x = p[0], *g = p[1], *m = p[2], *v = p[3], *factors = p[6], *hyper = p[7], *state = p[8];
   struct adamw c = {.clip = state[3], .b1 = f[0], .r1 = 1 - f[0], .b2 = f[1], .r2 = 1 - f[1], .root = 1 / (1 - pow(f[1], state[0])), .eps = f[2]};
   for (int64_t s = 0; s < n[1]; s++) {
@@ -125,9 +129,8 @@ static void adamw(void **p, const int64_t *n, const double *f) {
     c.decay = 1 - lr * wd, c.step = lr / (1 - pow(f[0], state[0]));
     int frozen = c.clip == 0 || lr == 0;
     if (frozen && !p[4]) continue;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = first; i < end; i += CHUNK) {
-      int64_t k = end - i < CHUNK ? end - i : CHUNK;
+    for_mine(block, ceiling(end - first, CHUNK)) {
+      int64_t i = first + block * CHUNK, k = least(end - i, CHUNK);
       if (!frozen) adamw_some(x + i, g + i, m + i, v + i, k, &c);
       if (p[4]) save(p[4], i, x + i, k, n[2]);
     }
@@ -135,18 +138,16 @@ static void adamw(void **p, const int64_t *n, const double *f) {
 }
 
 // p: Avg, Param; n: length; f: decay
-static void ema(void **p, const int64_t *n, const double *f) {
+static void ema(const thread *me, void **p, const int64_t *n, const double *f) {
   float *a = p[0], *x = p[1], d = f[0], e = 1 - f[0];
-#pragma omp parallel for simd schedule(static)
-  for (int64_t i = 0; i < n[0]; i++) a[i] = d * a[i] + e * x[i];
+  for_mine(i, n[0]) a[i] = d * a[i] + e * x[i];
 }
 
 // p: C, product (f32), Bias, Aux, Residual, Keep (of the residual epilogue); n: m, n, epilogue, accumulate, C's type, compute type, rows per
 // factor, number of the first row
-static void epilogue(void **p, const int64_t *n, const double *f) {
+static void epilogue(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t N = n[1];
-#pragma omp parallel for schedule(static)
-  for (int64_t r = 0; r < n[0]; r++) {
+  for_mine(r, n[0]) {
     const float *src = (float *)p[1] + r * N, *bias = p[2];
     float x[CHUNK], y[CHUNK], keep = p[5] ? ((float *)p[5])[(n[7] + r) / n[6]] : 1;
     for (int64_t c = 0; c < N; c += CHUNK) {
@@ -174,12 +175,11 @@ static void epilogue(void **p, const int64_t *n, const double *f) {
 }
 
 // p: ColSum, A; n: m, k, transA, type
-static void colsum(void **p, const int64_t *n, const double *f) {
+static void colsum(const thread *me, void **p, const int64_t *n, const double *f) {
   int64_t m = n[0], k = n[1];
   float *out = p[0];
-#pragma omp parallel for schedule(static)
-  for (int64_t lo = 0; lo < m; lo += 64) {
-    int64_t w = m - lo < 64 ? m - lo : 64;
+  for_mine(block, ceiling(m, 64)) {
+    int64_t lo = block * 64, w = least(m - lo, 64);
     float sum[64] = {0}, x[CHUNK];
     if (n[2]) for (int64_t r = 0; r < k; r++) {
       load(x, p[1], r * m + lo, w, n[3]);
