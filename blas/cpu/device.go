@@ -117,6 +117,9 @@ func New(o Options) (*Device, error) {
 	case d.dnn != nil:
 		d.paths = append(d.paths, d.dnn.version)
 		d.detail += fmt.Sprintf(", matrix products by %s (%s)", d.dnn.version, d.dnn.path)
+		if !d.dnn.bf16 {
+			d.detail += ", but bf16's own, as it has none for this processor"
+		}
 	default:
 		d.detail += ", own matrix products"
 	}

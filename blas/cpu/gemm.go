@@ -63,7 +63,7 @@ func (d *Device) gemm(g blas.Gemm) {
 
 // library says whether oneDNN multiplies operands of type t.
 func (d *Device) library(t blas.DType) bool {
-	return d.dnn != nil && (d.dnnF32 || d.dnnBF16 && t == blas.BF16)
+	return d.dnn != nil && (t == blas.F32 && d.dnnF32 || t == blas.BF16 && d.dnnBF16 && d.dnn.bf16)
 }
 
 // ownProduct is gemm.h's.

@@ -25,6 +25,7 @@ type oneDNN struct {
 	omp            *C.openmp  // its threads, C memory; nil where it does not compute on GNU OpenMP's
 	engine, stream unsafe.Pointer
 	products       map[productKey]*C.dnn_product
+	bf16           bool // whether it has products of bfloat16 on this processor
 }
 
 // productKey is all that a primitive depends on.
@@ -91,6 +92,8 @@ func openDNN(threads int) (*oneDNN, error) {
 	if e := C.dnn_open(api, &o.engine, &o.stream); e != 0 {
 		return nil, fmt.Errorf("open %s: %s failed with status %d", o.path, o.version, e)
 	}
+	_, err = o.product(productKey{m: 1, n: 1, k: 1, operands: blas.BF16, result: blas.F32})
+	o.bf16 = err == nil
 	return o, nil
 }
 
@@ -114,20 +117,29 @@ func openMP(lib *dynlib.Lib) *C.openmp {
 func (o *oneDNN) matmul(g blas.Gemm, c unsafe.Pointer, t blas.DType, accumulate bool) error {
 	m, n, k := g.Dims()
 	key := productKey{m, n, k, g.TransA, g.TransB, g.A.DType(), t, g.Bias.Ok(), accumulate}
-	p := o.products[key]
-	if p == nil {
-		p = (*C.dnn_product)(C.calloc(1, C.sizeof_dnn_product))
-		if e := C.dnn_make(o.api, o.engine, p, C.int64_t(m), C.int64_t(n), C.int64_t(k), C.int(flag(g.TransA)), C.int(flag(g.TransB)),
-			dnnType(g.A.DType()), dnnType(t), C.int(flag(key.bias)), C.int(flag(accumulate))); e != 0 {
-			C.free(unsafe.Pointer(p))
-			return fmt.Errorf("%s has no product for %+v: status %d", o.version, key, e)
-		}
-		o.products[key] = p
+	p, err := o.product(key)
+	if err != nil {
+		return err
 	}
 	if e := C.dnn_run(o.api, o.stream, p, address(g.A), address(g.B), address(g.Bias), c); e != 0 {
 		return fmt.Errorf("%s failed with status %d", o.version, e)
 	}
 	return nil
+}
+
+// product is the primitive for a kind of product, made when it is first asked for.
+func (o *oneDNN) product(key productKey) (*C.dnn_product, error) {
+	if p := o.products[key]; p != nil {
+		return p, nil
+	}
+	p := (*C.dnn_product)(C.calloc(1, C.sizeof_dnn_product))
+	if e := C.dnn_make(o.api, o.engine, p, C.int64_t(key.m), C.int64_t(key.n), C.int64_t(key.k), C.int(flag(key.transA)), C.int(flag(key.transB)),
+		dnnType(key.operands), dnnType(key.result), C.int(flag(key.bias)), C.int(flag(key.accumulated))); e != 0 {
+		C.free(unsafe.Pointer(p))
+		return nil, fmt.Errorf("%s has no product for %+v: status %d", o.version, key, e)
+	}
+	o.products[key] = p
+	return p, nil
 }
 
 // dnnType is oneDNN's number for a type.
