@@ -9,6 +9,8 @@
 enum { F32, BF16, F64, F16 }; // as blas.DType
 enum { LANES = VECTOR_BYTES / 4 };
 typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+typedef uint32_t words __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2)));
 
 static inline uint32_t bits(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline float number(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
@@ -37,32 +39,25 @@ static inline __attribute__((always_inline)) void save(void *dst, int64_t at, co
   else for (int64_t i = 0; i < n; i++) ((uint16_t *)dst)[at + i] = to_bf16(src[i]);
 }
 
+// widened is a vector of numbers of float32 or bfloat16 from element at on, narrowed its way back.
+static inline vec widened(const void *src, int64_t at, int t) {
+  if (t == F32) return *(const vec *)((const float *)src + at);
+  return (vec)(__builtin_convertvector(*(const halves *)((const uint16_t *)src + at), words) << 16);
+}
+
+static inline void narrowed(void *dst, int64_t at, vec x, int t) {
+  if (t == F32) { *(vec *)((float *)dst + at) = x; return; }
+  words b = (words)x, nan = (words)(x != x);
+  b = ((b + 0x7fff + ((b >> 16) & 1)) & ~nan | (b | 0x400000) & nan) >> 16; // as to_bf16
+  *(halves *)((uint16_t *)dst + at) = __builtin_convertvector(b, halves);
+}
+
 // is_live says whether drop path has left sample b in; keep may be NULL.
 static inline int is_live(const float *keep, int64_t b) { return !keep || keep[b] != 0; }
 
 static inline int64_t size_of(int64_t t) { return t == F32 ? 4 : 2; }
 
 // The coefficients of gelu, gelu_grad and exponential are what testdata/fit.py prints.
-
-// gelu is x·Phi(x), Phi(x) = 1/2 + x·p(x²)/q(x²) within 2e-7: a minimax fit on |x| < 5.4, 0 or 1 beyond. NaN passes.
-static inline float gelu(float x) {
-  float z = x * x, p = 2.3386775e-8f, q = 1.2165925e-6f;
-  p = p * z + 6.3600251e-6f; p = p * z + 1.6432168e-4f; p = p * z + 4.6508512e-3f; p = p * z + 3.3372220e-2f; p = p * z + 3.9894223e-1f;
-  q = q * z + 7.2400209e-5f; q = q * z + 1.8589814e-3f; q = q * z + 2.8378684e-2f; q = q * z + 2.5031784e-1f; q = q * z + 1;
-  float phi = 0.5f + x * (p / q);
-  return x * (x < -5.4f ? 0 : x > 5.4f ? 1 : phi);
-}
-
-// gelu_grad is Phi(x) + x·phi(x), 1/2 and an odd function as well: within 3e-7 by a fit on |x| < 6.
-static inline float gelu_grad(float x) {
-  float z = x * x, p = -2.8880138e-11f, q = 3.6363193e-7f;
-  p = p * z + 1.3002936e-8f; p = p * z + 1.1219183e-6f; p = p * z + 3.2027154e-5f; p = p * z + 2.8521824e-4f; p = p * z + 1.3569023e-2f;
-  p = p * z - 1.8038338e-2f; p = p * z + 7.9788452e-1f;
-  q = q * z + 1.0812158e-5f; q = q * z + 2.5860465e-4f; q = q * z + 4.1502030e-3f; q = q * z + 4.5582701e-2f; q = q * z + 3.1072515e-1f;
-  q = q * z + 1;
-  float y = 0.5f + x * (p / q), none = 0 * x; // a NaN for infinity, as the formula gives
-  return x < -6 ? none : x > 6 ? 1 + none : y;
-}
 
 #if VECTOR_BYTES == 64
 #define SIMD(name) _mm512_##name
@@ -87,12 +82,33 @@ static inline vec root(vec x) { return (vec)SIMD(sqrt_ps)((simd)x); }
 // exponential is e^x within 2.5 units in the last place, 0 below -87.7, infinity above 88.4: x less k·ln 2, in two parts, a
 // polynomial of degree 5, and k, which the sum with 1.5·2^23 + 127 holds in its last bits as a float's exponent. NaN passes.
 static inline vec exponential(vec x) {
-  typedef int32_t words __attribute__((vector_size(VECTOR_BYTES)));
   x = larger(all(-88.1f), smaller(all(88.9f), x));
   vec t = x * 1.44269504f + 12583039.f, k = t - 12583039.f, r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
   vec y = 8.3124777e-3f * r + 4.1890550e-2f;
   y = y * r + 1.6667116e-1f; y = y * r + 4.9999228e-1f; y = y * r + 1; y = y * r + 1;
   return y * (vec)((words)t << 23);
+}
+
+// gelu is x·Phi(x), Phi(x) = 1/2 + x·p(x²)/q(x²) within 2e-7: a minimax fit on |x| < 5.4, which leaves [0, 1] before 5.6; 0 or 1 beyond. NaN passes.
+static inline vec gelu(vec x) {
+  vec y = larger(x, all(-5.6f)), z, p, q;
+  y = smaller(y, all(5.6f)), z = y * y;
+  p = 2.3386775e-8f * z + 6.3600251e-6f; p = p * z + 1.6432168e-4f; p = p * z + 4.6508512e-3f; p = p * z + 3.3372220e-2f; p = p * z + 3.9894223e-1f;
+  q = 1.2165925e-6f * z + 7.2400209e-5f; q = q * z + 1.8589814e-3f; q = q * z + 2.8378684e-2f; q = q * z + 2.5031784e-1f; q = q * z + 1;
+  return x * larger(smaller(0.5f + y * (p / q), all(1)), all(0));
+}
+
+// gelu_grad is Phi(x) + x·phi(x), 1/2 and an odd function as well: within 3e-7 by a fit on |x| < 6, 0 or 1 beyond. NaN passes, and infinity
+// gives NaN, as the formula does.
+static inline vec gelu_grad(vec x) {
+  vec y = larger(x, all(-6)), z, p, q;
+  y = smaller(y, all(6)), z = y * y;
+  p = -2.8880138e-11f * z + 1.3002936e-8f; p = p * z + 1.1219183e-6f; p = p * z + 3.2027154e-5f; p = p * z + 2.8521824e-4f; p = p * z + 1.3569023e-2f;
+  p = p * z - 1.8038338e-2f; p = p * z + 7.9788452e-1f;
+  q = 3.6363193e-7f * z + 1.0812158e-5f; q = q * z + 2.5860465e-4f; q = q * z + 4.1502030e-3f; q = q * z + 4.5582701e-2f; q = q * z + 3.1072515e-1f;
+  q = q * z + 1;
+  words inside = (words)(y == x), odd = (words)(y * (p / q)), half = (words)all(0.5f) | (words)x & 0x80000000;
+  return 0.5f + (vec)(odd & inside | half & ~inside) + 0 * x;
 }
 
 static inline float largest(vec x) {

@@ -1,11 +1,11 @@
 // C = epilogue(op(A)·op(B)) in tiles of TILE_ROWS x PANEL, each finished while it is in the first-level cache.
 //
-// One operand's panels stay in a thread's second-level cache, a block of them at a time, while the other's stream past. Where A can
-// be read as it lies, B, the weight, stays. Else A, which must be turned or widened, is packed once: A stays, and B is packed for all
+// One operand's panels stay in a thread's second-level cache, a block of them at a time, while the other's stream past. Where A is
+// read as it lies, B, the weight, stays. Else A, which must be turned, widened or copied, is packed once: A stays, and B is packed for all
 // threads before; or, for a weight gradient with fewer rows than columns, the other way round.
 //
 // What drop path has dropped is left out: panels of A hold live rows of C only as far as they go on, and a weight gradient's k counts live
-// rows. Threads share live panels.
+// rows. Threads share what is live.
 
 #include "tile.h"
 #include "pack.h"
@@ -40,13 +40,13 @@ typedef struct {
   int ta, tb;   // threads along A's and B's panels
 } gemm_plan;
 
-enum { MOST_UNITS = 1600, TILE = TILE_ROWS * PANEL };
+enum { TILE = TILE_ROWS * PANEL };
 
 static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   gemm_plan w = {.K = units(g->a.k, g->a.pairs), .panels_a = ceiling(g->m, TILE_ROWS), .panels_b = ceiling(g->n, PANEL)};
   w.parts = w.K ? ceiling(w.K, MOST_UNITS) : 1;
   w.packed_a = !g->a.along;
-  w.direct = !w.packed_a && (g->type == F32 || (g->a.pairs && g->a.k % 2 == 0));
+  w.direct = DIRECT && !w.packed_a && (g->type == F32 || (g->a.pairs && g->a.k % 2 == 0));
   w.stays_a = !w.direct && (!w.packed_a || g->m >= g->n);
   int64_t best = INT64_MAX; // in tiles; packing a panel of A takes about as long as one, a panel of B three
   for (int ta = 1; ta <= threads; ta++) {
@@ -67,11 +67,11 @@ static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
 // span is the rows of C that a panel of A is for.
 typedef struct { int32_t first, rows; } span;
 
-// live_panels lists the panels that have a live row, from the first such to the last, and returns their number.
-static int64_t live_panels(const gemm_job *g, const gemm_plan *w, span *out) {
+// live_panels lists the panels of rows lo to hi that have a live row, from the first such to the last, and returns their number.
+static int64_t live_panels(const gemm_job *g, int64_t lo, int64_t hi, span *out) {
   int64_t count = 0;
-  for (int64_t i = 0; i < w->panels_a; i++) {
-    int64_t first = i * TILE_ROWS, end = least(first + TILE_ROWS, g->m);
+  for (; lo < hi; lo += TILE_ROWS) {
+    int64_t first = lo, end = least(first + TILE_ROWS, hi);
     while (first < end && !is_live(g->keep, first / g->per)) first++;
     while (first < end && !is_live(g->keep, (end - 1) / g->per)) end--;
     if (first < end) out[count++] = (span){first, end - first};
@@ -87,38 +87,55 @@ static void live_terms(gemm_job *g, int32_t *rows) {
   g->keep = NULL;
 }
 
+// read_row and write_row move columns of a row of a tile of type t, PANEL of them in registers; of fewer the rest counts 0.
+static inline __attribute__((always_inline)) void read_row(vec x[2], const void *src, int64_t at, const int64_t columns, int t) {
+  float row[PANEL] = {};
+  if (columns < PANEL) load(row, src, at, columns, t), src = row, at = 0, t = F32;
+  x[0] = widened(src, at, t), x[1] = widened(src, at + LANES, t);
+}
+
+static inline __attribute__((always_inline)) void write_row(void *dst, int64_t at, const vec x[2], const int64_t columns, int t) {
+  float row[PANEL];
+  if (columns < PANEL) *(vec *)row = x[0], *(vec *)(row + LANES) = x[1], save(dst, at, row, columns, t);
+  else narrowed(dst, at, x[0], t), narrowed(dst, at + LANES, x[1], t);
+}
+
 // finish takes the product of some rows and columns from x [rows, PANEL] to C, but for dropped rows. columns is a constant where it is PANEL.
-static inline __attribute__((always_inline)) void finish(const gemm_job *g, float *x, int64_t i, int64_t rows, int64_t j, const int64_t columns) {
-  float y[PANEL], keep = 1;
+static inline __attribute__((always_inline)) void finish(const gemm_job *g, const float *product, int64_t i, int64_t rows, int64_t j, const int64_t columns) {
+  vec x[2], y[2], bias[2] = {};
+  float keep = 1;
   int64_t sample = i / g->per, left = i % g->per - g->per; // rows to the sample's end, negative
-  for (int64_t r = 0; r < rows; r++, x += PANEL) {
+  if (g->bias) read_row(bias, g->bias, j, columns, F32);
+  for (int64_t r = 0; r < rows; r++) {
     int64_t at = (i + r) * g->n + j;
     if (g->keep) {
       keep = g->keep[sample];
       if (++left == 0) sample++, left = -g->per;
       if (keep == 0) continue;
     }
-    if (g->bias) for (int64_t c = 0; c < columns; c++) x[c] += g->bias[j + c];
+    read_row(x, product, r * PANEL, PANEL, F32);
+    if (g->bias) x[0] += bias[0], x[1] += bias[1];
     switch (g->epilogue) {
     case 2: // bias+gelu, of Aux as stored
-      save(g->aux, at, x, columns, g->type);
-      load(x, g->aux, at, columns, g->type);
-      for (int64_t c = 0; c < columns; c++) x[c] = gelu(x[c]);
+      write_row(g->aux, at, x, columns, g->type);
+      read_row(x, g->aux, at, columns, g->type);
+      x[0] = gelu(x[0]), x[1] = gelu(x[1]);
       break;
     case 3: // gelu'
-      load(y, g->aux, at, columns, g->type);
-      for (int64_t c = 0; c < columns; c++) x[c] *= gelu_grad(y[c]);
+      read_row(y, g->aux, at, columns, g->type);
+      x[0] *= gelu_grad(y[0]), x[1] *= gelu_grad(y[1]);
       break;
     case 4: // residual
-      for (int64_t c = 0; c < columns; c++) x[c] = g->residual[at + c] + keep * x[c];
+      read_row(y, g->residual, at, columns, F32);
+      x[0] = y[0] + keep * x[0], x[1] = y[1] + keep * x[1];
       break;
     default:
       if (g->accumulate) {
-        load(y, g->c, at, columns, g->type_c);
-        for (int64_t c = 0; c < columns; c++) x[c] += y[c];
+        read_row(y, g->c, at, columns, g->type_c);
+        x[0] += y[0], x[1] += y[1];
       }
     }
-    save(g->c, at, x, columns, g->type_c);
+    write_row(g->c, at, x, columns, g->type_c);
   }
 }
 
@@ -187,7 +204,7 @@ static void gemm_columns(const gemm_job *g, const gemm_plan *w, const span *live
     for (int64_t q = 0; q < w->parts; q++) {
       int64_t hi = least(lo + w->step, a1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
       matrix a = part(g->a, k0, depth);
-      if (w->packed_a) pack(TILE_ROWS, own, &a, lo * TILE_ROWS, least(hi * TILE_ROWS, g->m), sums);
+      if (w->packed_a) pack(TILE_ROWS, own, &a, live[lo].first, live[hi - 1].first + live[hi - 1].rows, sums);
       else for (int64_t i = lo; i < hi; i++)
         for (int64_t r = 0; r < live[i].rows; r++) units_along(own + ((i - lo) * TILE_ROWS + r) * depth, &a, live[i].first + r, 0, depth);
       for (int64_t j = b0; j < b1; j++)
@@ -218,13 +235,16 @@ static void gemm(const thread *me, void **p, const int64_t *n, const double *_) 
   float *shared = p[8], *own = shared + w.shared + me->number * w.each;
   span *live = (span *)(own + w.own + w.waiting);
   if (g.keep && w.packed_a) live_terms(&g, (int32_t *)(live + w.panels_a)), w.K = units(g.a.k, g.a.pairs);
-  int64_t panels = live_panels(&g, &w, live);
   if (!w.direct) {
     gemm_shared(&g, &w, me, shared);
     meet(me);
   }
   int ia = me->number % w.ta, ib = me->number / w.ta;
-  int64_t a0 = panels * ia / w.ta, a1 = panels * (ia + 1) / w.ta, b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
+  int64_t b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
+  // Threads share rows where all are live and A is packed for one thread only, else whole panels.
+  int by_rows = w.stays_a && !g.keep;
+  int64_t panels = by_rows ? live_panels(&g, g.m * ia / w.ta, g.m * (ia + 1) / w.ta, live) : live_panels(&g, 0, g.m, live);
+  int64_t a0 = by_rows ? 0 : panels * ia / w.ta, a1 = by_rows ? panels : panels * (ia + 1) / w.ta;
   if (w.stays_a) gemm_columns(&g, &w, live, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
   else gemm_rows(&g, &w, live, shared, own, a0, a1, b0, b1);
   if (g.keep && g.epilogue == 4 && g.c != g.residual)

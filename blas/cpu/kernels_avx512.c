@@ -2,6 +2,8 @@
 #define TABLE mvp_avx512
 #define VECTOR_BYTES 64 // one register
 #define TILE_ROWS 14 // of accumulators that fit the register file
+#define MOST_UNITS 1600 // of k at a time
+#define DIRECT 1 // A's rows are read where they lie
 #include "common.h"
 #include "ops.h"
 #include "train.h"

@@ -3,6 +3,8 @@
 #define TABLE mvp_avx512bf16
 #define VECTOR_BYTES 64 // one register
 #define TILE_ROWS 14 // of accumulators that fit the register file
+#define MOST_UNITS 1600 // of k at a time
+#define DIRECT 1 // A's rows are read where they lie
 #define PAIRS // bfloat16 is multiplied in pairs
 #include "common.h"
 #include "ops.h"

@@ -53,9 +53,9 @@ static inline void fetch(const void *p, int64_t bytes) {
 // pack_across packs columns first to last of a matrix whose columns lie side by side, and adds them to sums, if given. Some
 // panels at a time, so that few places are written at once. Rows lie on pages of their own, where no processor looks ahead.
 static inline __attribute__((always_inline)) void pack_across(const int width, float *dst, const matrix *m, int64_t first, int64_t last, float *sums) {
-  enum { SPAN = 8 * PANEL, AHEAD = 8 };
-  int64_t K = units(m->k, m->pairs), size = size_of(m->type), span = SPAN / width * width;
-  float wide[SPAN];
+  enum { SPAN = 24 * PANEL, AHEAD = 32 / LANES };
+  int64_t K = units(m->k, m->pairs), size = size_of(m->type), span = ceiling(SPAN, width) * width;
+  float wide[SPAN + PANEL];
   for (int64_t at = first; at < last; at += span) {
     int64_t n = least(last - at, span), whole = n / width;
     for (int64_t p = 0; p < K; p++) {
@@ -104,11 +104,8 @@ static inline __attribute__((always_inline)) void turn(vec x[LANES]) {
 
 // vector_along reads LANES whole units from p on of column j.
 static inline vec vector_along(const matrix *m, int64_t j, int64_t p) {
-  typedef uint16_t halves __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2)));
-  typedef uint32_t words __attribute__((vector_size(VECTOR_BYTES), aligned(2)));
-  const char *at = (const char *)m->data + (j * m->ld + (p << m->pairs)) * size_of(m->type);
-  if (m->pairs || m->type == F32) return (vec)*(const words *)at;
-  return (vec)(__builtin_convertvector(*(const halves *)at, words) << 16);
+  if (m->pairs) return widened((const uint16_t *)m->data + j * m->ld + 2 * p, 0, F32);
+  return widened(m->data, j * m->ld + p, m->type);
 }
 
 // pack_along packs columns first to last of a matrix whose columns run along memory into panels of PANEL: a transposition of units.

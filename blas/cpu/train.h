@@ -157,10 +157,10 @@ static void epilogue(const thread *me, void **p, const int64_t *n, const double 
       if (n[2] == 2) { // bias+gelu, of Aux as stored
         save(p[3], at, x, m, n[5]);
         load(x, p[3], at, m, n[5]);
-        for (int64_t i = 0; i < m; i++) x[i] = gelu(x[i]);
+        for (int64_t i = 0; i < m; i += LANES) *(vec *)(x + i) = gelu(*(vec *)(x + i));
       } else if (n[2] == 3) {
         load(y, p[3], at, m, n[5]);
-        for (int64_t i = 0; i < m; i++) x[i] *= gelu_grad(y[i]);
+        for (int64_t i = 0; i < m; i += LANES) *(vec *)(x + i) *= gelu_grad(*(vec *)(y + i));
       } else if (n[2] == 4) {
         const float *residual = (float *)p[4] + at;
         if (keep == 0) memcpy(x, residual, m * 4);
