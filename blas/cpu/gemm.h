@@ -5,7 +5,8 @@
 // threads before; or, for a weight gradient with fewer rows than columns, the other way round.
 //
 // What drop path has dropped is left out: panels of A hold live rows of C only as far as they go on, and a weight gradient's k counts live
-// rows. Threads share what is live.
+// rows. Threads take blocks of what is live as they come to them, so that none waits for one whose core has other work. Who computes a tile
+// changes no bit of it.
 
 #include "tile.h"
 #include "pack.h"
@@ -40,7 +41,7 @@ typedef struct {
   int ta, tb;   // threads along A's and B's panels
 } gemm_plan;
 
-enum { TILE = TILE_ROWS * PANEL };
+enum { TILE = TILE_ROWS * PANEL, LEAST = 2 }; // LEAST: panels of a block
 
 static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
   gemm_plan w = {.K = units(g->a.k, g->a.pairs), .panels_a = ceiling(g->m, TILE_ROWS), .panels_b = ceiling(g->n, PANEL)};
@@ -170,14 +171,14 @@ static void gemm_tile(const gemm_job *g, const gemm_plan *w, tiles *f, int64_t d
 }
 
 // gemm_rows streams A past B's blocks. A packed panel is asked for ahead; rows that are read as they lie the processor finds by itself.
-static void gemm_rows(const gemm_job *g, const gemm_plan *w, const span *live, const float *shared, float *own, int64_t a0, int64_t a1,
-    int64_t b0, int64_t b1) {
+static void gemm_rows(const gemm_job *g, const gemm_plan *w, const thread *me, const span *live, const float *shared, float *own, int64_t a0,
+    int64_t a1) {
   tiles *f = tiles_for(w->packed_a, g->a.pairs);
   float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
   int64_t ld = g->a.ld >> g->a.pairs; // in units, where A is direct
-  for (int64_t lo = b0; lo < b1; lo += w->step)
+  for (int64_t lo, hi; claim(me, me->number % w->ta, w->panels_b, w->tb, w->step, LEAST, &lo, &hi);)
     for (int64_t q = 0; q < w->parts; q++) {
-      int64_t hi = least(lo + w->step, b1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
+      int64_t n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
       matrix b = part(g->b, k0, depth);
       pack(PANEL, own, &b, lo * PANEL, least(hi * PANEL, g->n), NULL);
       for (int64_t i = a0; i < a1; i++)
@@ -196,13 +197,13 @@ static void gemm_rows(const gemm_job *g, const gemm_plan *w, const span *live, c
 }
 
 // gemm_columns streams the packed B past A's blocks.
-static void gemm_columns(const gemm_job *g, const gemm_plan *w, const span *live, const float *shared, float *own, int64_t a0, int64_t a1,
+static void gemm_columns(const gemm_job *g, const gemm_plan *w, const thread *me, const span *live, int64_t panels, const float *shared, float *own,
     int64_t b0, int64_t b1, float *sums) {
   tiles *f = tiles_for(w->packed_a, g->a.pairs);
   float one[TILE] __attribute__((aligned(64))), *waiting = own + w->own;
-  for (int64_t lo = a0; lo < a1; lo += w->step)
+  for (int64_t lo, hi; claim(me, me->number / w->ta, panels, w->ta, w->step, LEAST, &lo, &hi);)
     for (int64_t q = 0; q < w->parts; q++) {
-      int64_t hi = least(lo + w->step, a1), n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
+      int64_t n = hi - lo, k0 = w->K * q / w->parts, depth = w->K * (q + 1) / w->parts - k0;
       matrix a = part(g->a, k0, depth);
       if (w->packed_a) pack(TILE_ROWS, own, &a, live[lo].first, live[hi - 1].first + live[hi - 1].rows, sums);
       else for (int64_t i = lo; i < hi; i++)
@@ -239,14 +240,9 @@ static void gemm(const thread *me, void **p, const int64_t *n, const double *_) 
     gemm_shared(&g, &w, me, shared);
     meet(me);
   }
-  int ia = me->number % w.ta, ib = me->number / w.ta;
-  int64_t b0 = w.panels_b * ib / w.tb, b1 = w.panels_b * (ib + 1) / w.tb;
-  // Threads share rows where all are live and A is packed for one thread only, else whole panels.
-  int by_rows = w.stays_a && !g.keep;
-  int64_t panels = by_rows ? live_panels(&g, g.m * ia / w.ta, g.m * (ia + 1) / w.ta, live) : live_panels(&g, 0, g.m, live);
-  int64_t a0 = by_rows ? 0 : panels * ia / w.ta, a1 = by_rows ? panels : panels * (ia + 1) / w.ta;
-  if (w.stays_a) gemm_columns(&g, &w, live, shared, own, a0, a1, b0, b1, ib == 0 ? g.colsum : NULL);
-  else gemm_rows(&g, &w, live, shared, own, a0, a1, b0, b1);
+  int64_t panels = live_panels(&g, 0, g.m, live), ia = me->number % w.ta, ib = me->number / w.ta;
+  if (w.stays_a) gemm_columns(&g, &w, me, live, panels, shared, own, w.panels_b * ib / w.tb, w.panels_b * (ib + 1) / w.tb, ib == 0 ? g.colsum : NULL);
+  else gemm_rows(&g, &w, me, live, shared, own, panels * ia / w.ta, panels * (ia + 1) / w.ta);
   if (g.keep && g.epilogue == 4 && g.c != g.residual)
     for_mine(r, g.m)
       if (!is_live(g.keep, r / g.per)) memcpy((float *)g.c + r * g.n, g.residual + r * g.n, g.n * 4);

@@ -28,6 +28,7 @@ struct team {
   const int64_t *n;
   const double *f;
   const openmp *omp;
+  atomic_llong *claimed; // by name, of the kernel that runs
   int64_t spin; // ns
   int count; // of members that there are
   pthread_t *threads;
@@ -81,6 +82,20 @@ void leave(const thread *me, void *room) {
   if (me->number == 0) free(room);
 }
 
+int claim(const thread *me, int name, int64_t n, int sharers, int64_t most, int64_t least, int64_t *lo, int64_t *hi) {
+  atomic_llong *claimed = &me->team->claimed[name];
+  long long from = atomic_load(claimed), count;
+  do {
+    if (from >= n) return 0;
+    count = sharers > 1 ? (n - from) / (2 * sharers) : most;
+    if (count < least) count = least;
+    if (count > most) count = most;
+    if (count > n - from) count = n - from;
+  } while (!atomic_compare_exchange_weak(claimed, &from, from + count));
+  *lo = from, *hi = from + count;
+  return 1;
+}
+
 static void *work(void *member) {
   const thread *me = member;
   team *m = me->team;
@@ -96,14 +111,15 @@ team *team_new(int threads, const openmp *omp) {
   size_t size = sizeof(team) + threads * sizeof(thread);
   team *m = aligned_alloc(64, (size + 63) / 64 * 64);
   pthread_t *started = calloc(threads, sizeof *started);
-  if (!m || !started) {
-    free(m), free(started);
+  atomic_llong *claimed = calloc(threads, sizeof *claimed);
+  if (!m || !started || !claimed) {
+    free(m), free(started), free(claimed);
     errno = ENOMEM;
     return NULL;
   }
   cpu_set_t processors;
   int fits = !sched_getaffinity(0, sizeof processors, &processors) && threads <= CPU_COUNT(&processors);
-  *m = (team){.count = 1, .threads = started, .omp = omp, .spin = fits ? SPIN_NS : 0};
+  *m = (team){.count = 1, .threads = started, .claimed = claimed, .omp = omp, .spin = fits ? SPIN_NS : 0};
   m->member[0] = (thread){0, threads, m};
   if (omp) return m;
   sigset_t all, before; // signals are for Go's threads
@@ -130,6 +146,7 @@ static void run_on_openmp(void *of) {
 
 void team_run(team *m, kernel *run, void **p, const int64_t *n, const double *f) {
   m->run = run, m->p = p, m->n = n, m->f = f;
+  for (int i = 0; i < m->member[0].count; i++) atomic_store(&m->claimed[i], 0);
   if (m->omp) {
     m->omp->parallel(run_on_openmp, m, m->member[0].count, 0);
     return;
@@ -144,5 +161,6 @@ void team_end(team *m) {
   if (!m->omp) meet(m->member);
   for (int i = 1; i < m->count; i++) pthread_join(m->threads[i], NULL);
   free(m->threads);
+  free(m->claimed);
   free(m);
 }

@@ -30,6 +30,11 @@ void meet(const thread *me);
 void *common(const thread *me, int64_t bytes);
 void leave(const thread *me, void *room);
 
+// claim gives the calling thread the next lo to hi-1 of the numbers 0 to n-1 that some threads of the team share under one name, less than the
+// team's count: most of them, and towards the end fewer, down to least, so that all are done at about the same time whatever else runs on their
+// cores. It returns 0 where none is left. A kernel can use a name once.
+int claim(const thread *me, int name, int64_t n, int sharers, int64_t most, int64_t least, int64_t *lo, int64_t *hi);
+
 // for_mine counts the calling thread's share of 0 to n-1.
 #define for_mine(i, n) \
   for (int64_t i = (int64_t)(n) * me->number / me->count, i##_end = (int64_t)(n) * (me->number + 1) / me->count; i < i##_end; i++)
