@@ -13,8 +13,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"mvptargets/blas"
 	"mvptargets/blas/cpu"
 	"mvptargets/internal/bench/figures"
@@ -24,14 +22,16 @@ import (
 
 func main() { cli.Main("bench-gemm", run) }
 
-// result is a line of the table; rates are GFLOP/s.
+// result is a line of the table; rates are GFLOP/s, medians, as the ratios are: of what was measured in one turn. 0: not measured.
 type result struct {
 	product
-	DType  string  `json:"dtype"`
-	Ours   float64 `json:"ours"`
-	OneDNN float64 `json:"onednn"`
-	Torch  float64 `json:"torch,omitempty"`
-	Limit  float64 `json:"limit"` // of the units that multiply, in registers
+	DType    string  `json:"dtype"`
+	Ours     float64 `json:"ours"`
+	OneDNN   float64 `json:"onednn,omitempty"`
+	Torch    float64 `json:"torch,omitempty"`
+	VsOneDNN float64 `json:"vs_onednn,omitempty"`
+	VsTorch  float64 `json:"vs_torch,omitempty"`
+	Limit    float64 `json:"limit"` // of the units that multiply, in registers
 }
 
 type report struct {
@@ -48,16 +48,15 @@ type report struct {
 type total struct {
 	DType string  `json:"dtype"`
 	Ours  float64 `json:"ours"`
-	DNN   float64 `json:"onednn"`
+	DNN   float64 `json:"onednn,omitempty"`
 	Torch float64 `json:"torch,omitempty"`
 }
 
 func run(ctx context.Context, args []string) error {
 	f := cli.Flags("bench-gemm", "[flags]\nMeasures the matrix products of a ViT-B/16 training step against oneDNN and PyTorch.")
-	micro := f.Int("micro", 8, "`images` in a micro-batch")
-	rounds := f.Int("rounds", 7, "`times` that each product is measured, in turns")
+	micro := f.Int("micro", 16, "`images` in a micro-batch")
+	rounds := f.Int("rounds", 15, "`times` that each product is measured, in turns")
 	threads := f.Int("threads", 0, "`threads`; 0: one per core")
-	busy := f.Bool("cpu-time", false, "count processor time, not the clock's: for a machine with other work, with --threads 1")
 	only := f.String("only", "", "one compute `type` only, f32 or bf16")
 	python := f.String("python", "", "`program` with torch, for the peer")
 	out := f.String("json", "", "`file` to write the results to as JSON")
@@ -66,10 +65,6 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *micro < 1 || *rounds < 1 {
 		return cli.Usagef("--micro and --rounds must be positive")
-	}
-	clock := wall
-	if *busy {
-		clock = processor
 	}
 	ours, err := open("own", *threads)
 	if err != nil {
@@ -82,24 +77,31 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer dnn.Close()
 	r := report{Device: ours.Info().Detail, OneDNN: dnn.Info().Detail, Threads: ours.Info().Threads}
-	products := stepProducts(*micro)
+	peer, err := startTorch(ctx, *python, r.Threads)
+	if err != nil {
+		r.TorchWhyNot = cli.OneLine(err.Error())
+	} else {
+		defer peer.close()
+		r.Torch = peer.version
+	}
 	for _, t := range []blas.DType{blas.F32, blas.BF16} {
 		if *only != "" && *only != t.String() {
 			continue
 		}
-		for _, p := range products {
+		library := dnn
+		if slices.Contains(dnn.Info().Skips, t) { // what only own products do
+			library = nil
+		}
+		for _, p := range stepProducts(*micro) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			line := result{product: p, DType: t.String(), Limit: peak.Rate(t, r.Threads)}
-			if line.Ours, line.OneDNN, err = compare(ours, dnn, p, t, *rounds, clock); err != nil {
+			line, err := compare(p, t, ours, library, peer, *rounds)
+			if err != nil {
 				return err
 			}
 			r.Results = append(r.Results, line)
 		}
-	}
-	if err := r.peer(ctx, *python, *rounds); err != nil {
-		r.TorchWhyNot = cli.OneLine(err.Error())
 	}
 	r.sumUp()
 	r.print()
@@ -118,41 +120,51 @@ func open(products string, threads int) (*cpu.Device, error) {
 	return d, err
 }
 
-// compare measures one product on both devices in turns and returns the medians.
-func compare(a, b blas.Device, p product, t blas.DType, rounds int, clock func() time.Duration) (rateA, rateB float64, err error) {
-	runA, freeA := p.on(a, t)
-	defer freeA()
-	runB, freeB := p.on(b, t)
-	defer freeB()
-	var rates [2][]float64
+// compare measures one product in turns on ours, oneDNN and torch, of which the latter two may be nil.
+func compare(p product, t blas.DType, ours, dnn *cpu.Device, peer *torch, rounds int) (result, error) {
+	r := result{product: p, DType: t.String(), Limit: peak.Rate(t, ours.Info().Threads)}
+	sides := make([]func() (time.Duration, error), 3)
+	for i, d := range []*cpu.Device{ours, dnn} {
+		if d == nil {
+			continue
+		}
+		run, free := p.on(d, t)
+		defer free()
+		sides[i] = run
+	}
+	if peer != nil {
+		sides[2] = func() (time.Duration, error) { return peer.time(p, t) }
+	}
+	rates, ratios := make([][]float64, 3), make([][]float64, 3)
 	for round := range rounds + 1 {
-		for i, run := range []func() error{runA, runB} {
-			start := clock()
-			if err := run(); err != nil {
-				return 0, 0, err
+		var first float64
+		for i, side := range sides {
+			if side == nil {
+				continue
+			}
+			took, err := side()
+			if err != nil {
+				return r, err
+			}
+			rate := p.flops() / took.Seconds() / 1e9
+			if i == 0 {
+				first = rate
 			}
 			if round > 0 { // the first warms up
-				rates[i] = append(rates[i], p.flops()*float64(p.calls())/(clock()-start).Seconds()/1e9)
+				rates[i], ratios[i] = append(rates[i], rate), append(ratios[i], first/rate)
 			}
 		}
 	}
-	return median(rates[0]), median(rates[1]), nil
+	r.Ours, r.OneDNN, r.Torch = median(rates[0]), median(rates[1]), median(rates[2])
+	r.VsOneDNN, r.VsTorch = median(ratios[1]), median(ratios[2])
+	return r, nil
 }
 
-var started = time.Now()
-
-func wall() time.Duration { return time.Since(started) }
-
-// processor is the time that the processors gave this process.
-func processor() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
-		panic(err)
-	}
-	return time.Duration(t.Nano())
-}
-
+// median is 0 of nothing.
 func median(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
 	slices.Sort(x)
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
@@ -168,38 +180,34 @@ func (r *report) sumUp() {
 			n := l.flops() * float64(l.Times)
 			flops, ours, dnn, torch = flops+n, ours+n/l.Ours, dnn+n/l.OneDNN, torch+n/l.Torch
 		}
-		if flops > 0 {
-			s := total{DType: t, Ours: flops / ours, DNN: flops / dnn}
-			if r.Torch != "" {
-				s.Torch = flops / torch
-			}
-			r.Step = append(r.Step, s)
+		if flops > 0 { // a side that was not measured took forever
+			r.Step = append(r.Step, total{DType: t, Ours: flops / ours, DNN: flops / dnn, Torch: flops / torch})
 		}
 	}
 }
 
 func (r *report) print() {
-	fmt.Printf("GFLOP/s on %d threads, median, in turns. Ours: %s. oneDNN: %s", r.Threads, r.Device, r.OneDNN)
+	fmt.Printf("GFLOP/s on %d threads and ratios, medians, in turns. Ours: %s. oneDNN: %s", r.Threads, r.Device, r.OneDNN)
 	if r.Torch != "" {
 		fmt.Printf(". Peer: torch.mm, torch %s", r.Torch)
 	}
 	fmt.Println(".\n\n| product | m x n x k | per micro-batch | type | ours | oneDNN | ours / oneDNN | torch | ours / torch | limit | ours / limit |\n|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, l := range r.Results {
-		fmt.Printf("| %s | %d x %d x %d | %d | %s | %s | %.0f | %.2f |\n", l.Label, l.M, l.N, l.K, l.Times, l.DType,
-			versus(l.Ours, l.OneDNN, l.Torch), l.Limit, l.Ours/l.Limit)
+		fmt.Printf("| %s | %d x %d x %d | %d | %s | %.0f | %s | %s | %.0f | %.2f |\n", l.Label, l.M, l.N, l.K, l.Times, l.DType,
+			l.Ours, versus(l.OneDNN, l.VsOneDNN), versus(l.Torch, l.VsTorch), l.Limit, l.Ours/l.Limit)
 	}
 	for _, s := range r.Step {
-		fmt.Printf("| **all of a step** | | | %s | %s | | |\n", s.DType, versus(s.Ours, s.DNN, s.Torch))
+		fmt.Printf("| **all of a step** | | | %s | %.0f | %s | %s | | |\n", s.DType, s.Ours, versus(s.DNN, s.Ours/s.DNN), versus(s.Torch, s.Ours/s.Torch))
 	}
 	if r.TorchWhyNot != "" {
 		fmt.Printf("\nno figures of PyTorch: %s\n", r.TorchWhyNot)
 	}
 }
 
-func versus(ours, dnn, torch float64) string {
-	s := fmt.Sprintf("%.0f | %.0f | %.2f | ", ours, dnn, ours/dnn)
-	if torch == 0 {
-		return s + "- | -"
+// versus is a rate and ours over it.
+func versus(rate, ratio float64) string {
+	if rate == 0 {
+		return "- | -"
 	}
-	return s + fmt.Sprintf("%.0f | %.2f", torch, ours/torch)
+	return fmt.Sprintf("%.0f | %.2f", rate, ratio)
 }

@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	_ "embed"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os/exec"
-	"strings"
+	"time"
 
 	"mvptargets/blas"
+	"mvptargets/blas/cpu"
 )
 
 // ViT-B/16 at 224 pixels with 75 of 196 patches masked.
@@ -53,23 +47,31 @@ func stepProducts(micro int) (out []product) {
 	return out
 }
 
-// calls is how often a product is computed in one timing, some 0.1 s of work, so that the wait for the last one, which a step has only
-// once, does not count.
+// calls is how often a product is computed in one timing, some 0.1 s of work or more.
 func (p product) calls() int { return max(1, int(30e9/p.flops())) }
 
-// on prepares the product on a device and returns what computes it so often, and what frees its memory.
-func (p product) on(d blas.Device, t blas.DType) (run func() error, free func()) {
+// warmUp is how often it is computed before: threads that slept start late, some of them on the same core, which a step sees only once.
+func (p product) warmUp() int { return p.calls()/8 + 1 }
+
+// on prepares the product on a device and returns what times a call, the mean of its calls, and what frees its memory.
+func (p product) on(d *cpu.Device, t blas.DType) (run func() (time.Duration, error), free func()) {
 	g := blas.Gemm{Label: p.Label, TransB: p.Kind == "forward", TransA: p.Kind == "dW", Accumulate: p.Kind == "dW"}
 	c := t
 	if g.Accumulate {
 		c = t.Master()
 	}
 	g.A, g.B, g.C = filled(d, t, swap(g.TransA, p.M, p.K)), filled(d, t, swap(g.TransB, p.K, p.N)), filled(d, c, []int{p.M, p.N})
-	run = func() error {
-		for range p.calls() {
+	run = func() (time.Duration, error) {
+		var start, end time.Time
+		for i := range p.warmUp() + p.calls() {
+			if i == p.warmUp() {
+				d.Stamp(&start)
+			}
 			d.Gemm(g)
 		}
-		return d.Sync()
+		d.Stamp(&end)
+		err := d.Sync()
+		return end.Sub(start) / time.Duration(p.calls()), err
 	}
 	free = func() {
 		for _, x := range []blas.Tensor{g.A, g.B, g.C} {
@@ -95,37 +97,4 @@ func filled(d blas.Device, t blas.DType, shape []int) blas.Tensor {
 	}
 	blas.Set(d, x, v)
 	return x
-}
-
-//go:embed peer.py
-var peerScript string
-
-// peer fills in torch.mm's rates.
-func (r *report) peer(ctx context.Context, python string, rounds int) error {
-	if python == "" {
-		return errors.New("no Python was given")
-	}
-	request, err := json.Marshal(map[string]any{"products": r.Results, "threads": r.Threads, "rounds": rounds})
-	if err != nil {
-		return err
-	}
-	var out, problem bytes.Buffer
-	cmd := exec.CommandContext(ctx, python, "-c", peerScript)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), &out, &problem
-	if err := cmd.Run(); err != nil {
-		lines := strings.Split(strings.TrimSpace(problem.String()), "\n")
-		return fmt.Errorf("%s: %w: %s", python, err, lines[len(lines)-1])
-	}
-	var answer struct {
-		Torch string    `json:"torch"`
-		Rates []float64 `json:"rates"`
-	}
-	if err := json.Unmarshal(out.Bytes(), &answer); err != nil || len(answer.Rates) != len(r.Results) {
-		return fmt.Errorf("%s printed %q", python, out.String())
-	}
-	r.Torch = answer.Torch
-	for i := range r.Results {
-		r.Results[i].Torch = answer.Rates[i]
-	}
-	return nil
 }
