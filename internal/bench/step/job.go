@@ -104,7 +104,7 @@ func (j job) open() (dev blas.Device, warm int, err error) {
 		return dev, 3, err // the second step captures its graphs
 	}
 	dev, err = cpu.New(cpu.Options{Threads: j.Threads})
-	return dev, 1, err
+	return dev, 2, err
 }
 
 // measure times steps in this process.

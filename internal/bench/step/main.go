@@ -36,8 +36,10 @@ type result struct {
 	setting
 	Ours       float64 `json:"ours"`
 	Peer       float64 `json:"peer,omitempty"`
-	Ratio      float64 `json:"ratio,omitempty"`
-	Limit      float64 `json:"limit"` // if every multiplication ran at the cores' peak in registers
+	Ratio      float64 `json:"ratio,omitempty"`      // of these
+	RatioLow   float64 `json:"ratio_low,omitempty"`  // the lowest of a turn's
+	RatioHigh  float64 `json:"ratio_high,omitempty"` // and the highest
+	Limit      float64 `json:"limit"`                // if every multiplication ran at the cores' peak in registers
 	Memory     int64   `json:"peak_rss"`
 	PeerMemory int64   `json:"peer_peak_rss,omitempty"`
 	PeerWhyNot string  `json:"peer_why_not,omitempty"`
@@ -60,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.job.Depth, "depth", 12, "blocks, a `number`")
 	f.IntVar(&b.job.Threads, "threads", 0, "`threads`; 0: one per core")
 	f.Float64Var(&b.job.DropPath, "drop-path", 0.1, "`rate` of the last block, of ours and of the peer; 0: no drop path")
-	f.IntVar(&b.rounds, "rounds", 2, "`turns` of ours and the peer's")
+	f.IntVar(&b.rounds, "rounds", 3, "`turns` of ours and the peer's")
 	only := f.Enum("dtype", "all", []string{"all", "f32", "bf16"}, "compute type")
 	device := f.Enum("device", "cpu", []string{"cpu", "cuda"}, "what computes; cuda runs --alone")
 	f.StringVar(&b.python, "python", "", "`program` with torch and timm, for the peer")
@@ -134,6 +136,11 @@ func (b *bench) compare(ctx context.Context, s setting) (result, error) {
 		}
 		peers = append(peers, p.Seconds...)
 		r.PeerMemory, r.PeerIs = max(r.PeerMemory, p.Memory), p.Device
+		turn := median(p.Seconds) / median(m.Seconds)
+		if r.RatioLow == 0 || turn < r.RatioLow {
+			r.RatioLow = turn
+		}
+		r.RatioHigh = max(r.RatioHigh, turn)
 	}
 	r.Ours = float64(j.Batch) / median(ours)
 	if len(peers) > 0 && r.PeerWhyNot == "" {
@@ -155,7 +162,7 @@ func (b *bench) print(results []result) {
 			break
 		}
 	}
-	fmt.Printf("images per second, batch %d (ours in micro-batches of %d), depth %d, drop path %g, median of %d steps in %d turns\n",
+	fmt.Printf("images per second, batch %d (ours in micro-batches of %d), depth %d, drop path %g, median of %d steps in %d turns (ratio: also each turn's lowest and highest)\n",
 		b.job.Batch, b.job.Micro, b.job.Depth, b.job.DropPath, b.job.Steps*b.rounds, b.rounds)
 	if b.job.DropPath > 0 {
 		fmt.Println("Ours skips the branches of the samples that drop path drops; PyTorch multiplies them by 0, and the limit is its multiplications.")
@@ -168,7 +175,7 @@ func (b *bench) print(results []result) {
 			name += ", the peer compiled"
 		}
 		if r.Peer > 0 {
-			peer, memory = fmt.Sprintf("%.2f | %.2f", r.Peer, r.Ratio), fmt.Sprintf("%.2f", float64(r.PeerMemory)/1e9)
+			peer, memory = fmt.Sprintf("%.2f | %.2f (%.2f to %.2f)", r.Peer, r.Ratio, r.RatioLow, r.RatioHigh), fmt.Sprintf("%.2f", float64(r.PeerMemory)/1e9)
 		}
 		fmt.Printf("| %s | %.2f | %s | %.2f | %.2f | %.2f | %s |\n", name, r.Ours, peer, r.Limit, r.Ours/r.Limit, float64(r.Memory)/1e9, memory)
 	}
