@@ -68,11 +68,11 @@ static gemm_plan gemm_planned(const gemm_job *g, int64_t budget, int threads) {
 // span is the rows of C that a panel of A is for.
 typedef struct { int32_t first, rows; } span;
 
-// live_panels lists the panels of rows lo to hi that have a live row, from the first such to the last, and returns their number.
-static int64_t live_panels(const gemm_job *g, int64_t lo, int64_t hi, span *out) {
+// live_panels lists the panels that have a live row, from the first such to the last, and returns their number.
+static int64_t live_panels(const gemm_job *g, span *out) {
   int64_t count = 0;
-  for (; lo < hi; lo += TILE_ROWS) {
-    int64_t first = lo, end = least(first + TILE_ROWS, hi);
+  for (int64_t lo = 0; lo < g->m; lo += TILE_ROWS) {
+    int64_t first = lo, end = least(first + TILE_ROWS, g->m);
     while (first < end && !is_live(g->keep, first / g->per)) first++;
     while (first < end && !is_live(g->keep, (end - 1) / g->per)) end--;
     if (first < end) out[count++] = (span){first, end - first};
@@ -240,7 +240,7 @@ static void gemm(const thread *me, void **p, const int64_t *n, const double *_) 
     gemm_shared(&g, &w, me, shared);
     meet(me);
   }
-  int64_t panels = live_panels(&g, 0, g.m, live), ia = me->number % w.ta, ib = me->number / w.ta;
+  int64_t panels = live_panels(&g, live), ia = me->number % w.ta, ib = me->number / w.ta;
   if (w.stays_a) gemm_columns(&g, &w, me, live, panels, shared, own, w.panels_b * ib / w.tb, w.panels_b * (ib + 1) / w.tb, ib == 0 ? g.colsum : NULL);
   else gemm_rows(&g, &w, me, live, shared, own, panels * ia / w.ta, panels * (ia + 1) / w.ta);
   if (g.keep && g.epilogue == 4 && g.c != g.residual)
