@@ -1,5 +1,8 @@
 // Number formats, vector math and the small matrix product that all kernels of one instruction set share.
+#ifndef UNROLLED
 #pragma GCC optimize("O3", "no-math-errno", "no-trapping-math")
+#define UNROLLED _Pragma("GCC unroll 16") // a loop whose vectors stay in registers
+#endif
 #include <immintrin.h>
 #include <math.h>
 #include <stdlib.h>

@@ -4,10 +4,18 @@
 #include <time.h>
 #include "detect.h"
 
+#ifdef MVP_NARROW
+enum { NARROW = 1 }; // AVX-512's kernels run on AVX2 (narrow.h)
+#else
+enum { NARROW = 0 };
+#endif
+
 int mvp_best_level(void) {
   __builtin_cpu_init();
+  if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return 0;
+  if (NARROW) return 3;
   if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        __builtin_cpu_supports("avx512vl"))) return 1;
   return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
 }
 
@@ -42,6 +50,7 @@ RATE(fma_seconds, "avx512f", _mm512_fmadd_ps(one, one, c[i]))
 RATE(pair_seconds, "avx512f,avx512bf16", _mm512_dpbf16_ps(c[i], (__m512bh)one, (__m512bh)one))
 
 double mvp_pair_rate(void) {
+  if (NARROW) return 0;
   double fma = 1, pair = 1;
   for (int i = 0; i < TRIES; i++) {
     double f = fma_seconds(), p = pair_seconds();

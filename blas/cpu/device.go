@@ -10,6 +10,7 @@ package cpu
 
 /*
 #cgo CFLAGS: -O3 -fopenmp-simd -pthread
+#cgo narrow CFLAGS: -DMVP_NARROW -Wno-psabi
 #cgo LDFLAGS: -pthread -lm
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 package cpu_test
 
 import (
+	"flag"
 	"math"
 	"slices"
 	"strings"
@@ -39,6 +40,8 @@ func start(t testing.TB, path, products string, threads int) (*cpu.Device, error
 	return d, nil
 }
 
+var onPath = flag.String("path", "", "only run TestConformance on own products and this `instruction set` (MVP_CPU)")
+
 // TestConformance runs on every path that this processor has, and on oneDNN's products.
 func TestConformance(t *testing.T) {
 	ways := []struct {
@@ -47,6 +50,10 @@ func TestConformance(t *testing.T) {
 	}{{}, {products: "onednn"}, {"avx512bf16", "own", 0}, {"avx512", "own", 1}, {"avx2", "own", 3}, {"portable", "own", 0}}
 	if testing.Short() {
 		ways = ways[:1]
+	}
+	if *onPath != "" {
+		ways = ways[:1]
+		ways[0].path, ways[0].products = *onPath, "own"
 	}
 	for _, compute := range []blas.DType{blas.F32, blas.BF16} {
 		t.Run(compute.String(), func(t *testing.T) {

@@ -1,4 +1,8 @@
+#ifdef MVP_NARROW
+#include "narrow.h"
+#else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
+#endif
 #define TABLE mvp_avx512
 #define VECTOR_BYTES 64 // one register
 #define TILE_ROWS 14 // of accumulators that fit the register file

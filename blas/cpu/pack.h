@@ -86,7 +86,7 @@ static inline __attribute__((always_inline)) void turn(vec x[LANES]) {
 #define ALL(f, s) {FOUR(f, 0, s)}
 #endif
 #define EXCHANGE(s)                                                                                               \
-  _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {                                                         \
+  UNROLLED for (int i = 0; i < LANES; i++) {                                                                         \
     if (s >= LANES || i & s) continue;                                                                             \
     vec a = x[i], b = x[i + s];                                                                                    \
     x[i] = __builtin_shuffle(a, b, (places)ALL(STAYS, s)), x[i + s] = __builtin_shuffle(a, b, (places)ALL(COMES, s)); \

@@ -1,6 +1,7 @@
 package cpu_test
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,27 @@ func TestMissingLibrary(t *testing.T) {
 	}
 	if got := product(t, d); got[0] == 0 {
 		t.Error("no product")
+	}
+}
+
+// Where the processor cannot run the AVX-512 kernels, their code runs all the same, compiled for AVX2 (narrow.h).
+func TestNarrowedAVX512(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles and tests for a minute")
+	}
+	if _, err := start(t, "avx512", "own", 0); err == nil {
+		t.Skip("this processor has AVX-512")
+	}
+	if _, err := start(t, "avx2", "own", 0); err != nil {
+		t.Skip(err)
+	}
+	t.Setenv("MVP_CPU", "")
+	t.Setenv("MVP_GEMM", "")
+	for _, path := range []string{"avx512", "avx512bf16"} {
+		out, err := exec.CommandContext(t.Context(), "go", "test", "-tags", "narrow", "-run", "Conformance|Dropped|ThreadsDoNotChange", ".", "-path", path).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
 	}
 }
 

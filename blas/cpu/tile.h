@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
   enum { B_AHEAD = 512 / PANEL * PANEL };
   vec sum[TILE_ROWS][2] = {};
   if (more) {
-    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
+    UNROLLED for (int r = 0; r < rows; r++) {
       sum[r][0] = *(const vec *)(c + r * ldc);
       if (!half) sum[r][1] = *(const vec *)(c + r * ldc + LANES);
     }
@@ -52,7 +52,7 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
     vec b0 = *(const vec *)(b + (u) * PANEL), b1 = *(const vec *)(b + (u) * PANEL + LANES);                            \
     if (LANES == 16 || layout != ROWWISE) __builtin_prefetch(b + (u) * PANEL + B_AHEAD);                               \
     if (LANES == 16 && !half) __builtin_prefetch(b + (u) * PANEL + LANES + B_AHEAD);                                   \
-    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {                                                          \
+    UNROLLED for (int r = 0; r < rows; r++) {                                                                          \
       const float *x = layout == ROWWISE ? q[r / 3] + (r % 3) * ar + (u) : a + (u) * ar + r;                           \
       sum[r][0] = multiply_add(sum[r][0], x, b0, pairs);                                                               \
       if (!half) sum[r][1] = multiply_add(sum[r][1], x, b1, pairs);                                                    \
@@ -61,13 +61,13 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
 #define ADVANCE(u)                                                                                                 \
   {                                                                                                                \
     b += (u) * PANEL, a += (u) * ar;                                                                                   \
-    _Pragma("GCC unroll 16") for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] += u;                                  \
+    UNROLLED for (int i = 0; i < (TILE_ROWS + 2) / 3; i++) q[i] += u;                                                  \
   }
   if (layout == PACKED) ar = TILE_ROWS;
   int64_t p = 0, times = soon ? TILE_ROWS : 1;
   for (int64_t time = 0; time < times; time++) {
     for (int64_t end = soon ? K * (time + 1) / TILE_ROWS : K; p + UNROLL <= end; p += UNROLL) {
-      _Pragma("GCC unroll 4") for (int u = 0; u < UNROLL; u++) STEP(u)
+      UNROLLED for (int u = 0; u < UNROLL; u++) STEP(u)
       ADVANCE(UNROLL)
       if (lines) __builtin_prefetch(*lines++, 0, 2);
     }
@@ -79,8 +79,7 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
   }
 #undef STEP
 #undef ADVANCE
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; r++) {
+  UNROLLED for (int r = 0; r < rows; r++) {
     *(vec *)(c + r * ldc) = sum[r][0];
     if (!half) *(vec *)(c + r * ldc + LANES) = sum[r][1];
   }
