@@ -85,15 +85,15 @@ static inline __attribute__((always_inline)) void multiply(const int rows, const
   }
 }
 
+#define EACH(f) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) // number of rows
+
 // TILES makes the function for one layout of A and one kind of unit: any number of rows up to TILE_ROWS, each its own code.
 #define ROWS(r) case r: if (r <= TILE_ROWS) multiply(r <= TILE_ROWS ? r : 1, 0, kept, pairs_, K, a, ar, b, c, ldc, more, soon, NULL); break;
 #define TILES(name, layout, kind)                                                                                          \
   static __attribute__((noinline)) void name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, \
       const ahead *soon) {                                                                                               \
     enum { kept = layout, pairs_ = kind };                                                                                \
-    switch (rows) {                                                                                                        \
-      ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)    \
-    }                                                                                                                      \
+    switch (rows) { EACH(ROWS) }                                                                                           \
   }
 typedef void tiles(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int more, const ahead *soon);
 TILES(tiles_rows, ROWWISE, 0)
@@ -128,10 +128,7 @@ static inline __attribute__((always_inline)) const char *const *strip(const int 
   static __attribute__((noinline)) const char *const *name(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, \
       int64_t ldc, int64_t columns, const char *const *lines) {                                                            \
     enum { kept = layout, pairs_ = kind };                                                                                \
-    switch (rows) {                                                                                                        \
-      STRIP_ROWS(1) STRIP_ROWS(2) STRIP_ROWS(3) STRIP_ROWS(4) STRIP_ROWS(5) STRIP_ROWS(6) STRIP_ROWS(7) STRIP_ROWS(8)      \
-      STRIP_ROWS(9) STRIP_ROWS(10) STRIP_ROWS(11) STRIP_ROWS(12) STRIP_ROWS(13) STRIP_ROWS(14)                             \
-    }                                                                                                                      \
+    switch (rows) { EACH(STRIP_ROWS) }                                                                                     \
     return lines;                                                                                                          \
   }
 typedef const char *const *strips(int64_t rows, int64_t K, const float *a, int64_t ar, const float *b, float *c, int64_t ldc, int64_t columns,

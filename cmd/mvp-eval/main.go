@@ -24,10 +24,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	})
 }
 
-func libraries() []string {
-	d := view.NewDecoder()
-	return []string{d.Family() + " " + d.Version()}
-}
+func libraries() []string { return []string{view.Library()} }
 
 // computeFlags are the flags of whatever runs a student.
 type computeFlags struct {

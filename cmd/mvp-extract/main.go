@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -237,6 +236,5 @@ func inspect(args []string) error {
 }
 
 func libraries() []string {
-	d := view.NewDecoder()
-	return slices.Concat(teacher.Libraries(), []string{d.Family() + " " + d.Version()})
+	return append(teacher.Libraries(), view.Library())
 }

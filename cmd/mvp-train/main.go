@@ -97,8 +97,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 func libraries() []string {
-	decoder := view.NewDecoder()
-	lines := []string{decoder.Family() + " " + decoder.Version()}
+	lines := []string{view.Library()}
 	dev, err := cpu.New(cpu.Options{})
 	if err != nil {
 		return append(lines, "cpu: "+err.Error())

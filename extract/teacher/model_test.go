@@ -105,6 +105,7 @@ func TestReadErrors(t *testing.T) {
 		"other rescale":  {withConfig(`{"rescale_factor":1}`), "is not 1/255"},
 		"not a size":     {withConfig(`{"crop_size":"large"}`), "does not fix its input's size"},
 		"enormous sides": {withConfig(`{"size":1000000}`), "more than 4096 a side"},
+		"enormous short": {withConfig(`{"size":{"shortest_edge":1000000},"crop_size":32}`), "a short side of 1000000 pixels, more than 16384"},
 	} {
 		_, err := Read(c.path, Settings{})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) && name != "two means" && !strings.Contains(err.Error(), filepath.Dir(c.path)) {

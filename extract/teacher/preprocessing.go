@@ -34,6 +34,9 @@ type Settings struct {
 // Stretch is the word for resizing the whole image to the input's size.
 const Stretch = "stretch"
 
+// maxShort is the most pixels that an image's short side is resized to: four times the largest input of a teacher.
+const maxShort = 1 << 14
+
 // CLIP's normalization (openai/CLIP, clip.py, _transform).
 var (
 	clipMean = [3]float32{0.48145466, 0.4578275, 0.40821073}
@@ -77,6 +80,9 @@ func readPreprocessing(dir string, set Settings) (Preprocessing, error) {
 			return p, fmt.Errorf("--resize %s is neither %s nor the short side's pixels", set.Resize, Stretch)
 		}
 		p.Short, p.Stretch = n, false
+	}
+	if p.Short > maxShort {
+		return p, fmt.Errorf("%s: images resized to a short side of %d pixels, more than %d; give another with --resize", dir, p.Short, maxShort)
 	}
 	return p, nil
 }

@@ -74,6 +74,16 @@ func NewDecoder() Decoder {
 	return goDecoder{}
 }
 
+// Library is a line on what decodes JPEG here: libjpeg-turbo's file, or Go's release and why it is not libjpeg-turbo.
+func Library() string {
+	d := NewDecoder()
+	line := d.Family() + " " + d.Version()
+	if _, err := openTurbo(); err != nil {
+		return line + " decodes JPEG: " + err.Error()
+	}
+	return line
+}
+
 // NewDecoderFamily is the decoder of that family, for whoever must see the pixels that a store was made from.
 func NewDecoderFamily(family string) (Decoder, error) {
 	switch family {

@@ -40,6 +40,16 @@ func (s size) fit(free, cores int) (int, error) {
 		float64(one.features()+one.classifier())/gb, math.Ceil(100*share))
 }
 
+// beside refuses features that do not fit in what the encoder has left free: it is there while they come, the classifiers after it.
+func (s size) beside(free int) error {
+	if s.features() <= free {
+		return nil
+	}
+	const gb = 1e9
+	return fmt.Errorf("the features of %d layers with %d images take %.1f GB of memory, of which %.1f GB are free beside the encoder: give fewer with --layers, or a smaller --batch",
+		s.layers, s.train+s.test, float64(s.features())/gb, float64(free)/gb)
+}
+
 // freeMemory is what this process may still take, in bytes: what the kernel calls available, or what the process's control group leaves,
 // if that is less.
 func freeMemory() (int, error) {

@@ -24,6 +24,12 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%d bytes free: %d at a time, %v", c.free, n, err)
 		}
 	}
+	if err := imagenet.beside(107 * gb); err != nil {
+		t.Error(err)
+	}
+	if err := imagenet.beside(106 * gb); err == nil || !strings.Contains(err.Error(), "take 106.3 GB of memory, of which 106.0 GB are free beside the encoder") {
+		t.Errorf("106 GB beside the encoder: %v", err)
+	}
 	if free, err := freeMemory(); err != nil || free < gb/100 {
 		t.Errorf("%d bytes are free, %v", free, err)
 	}

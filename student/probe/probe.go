@@ -61,7 +61,7 @@ func Run(ctx context.Context, dev blas.Device, j Job) (*Result, error) {
 		return nil, err
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(free))) // or the heap grows to twice what it holds
-	train, test, err := j.extract(ctx, dev)
+	train, test, err := j.extract(ctx, dev, needs)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +93,17 @@ func Run(ctx context.Context, dev blas.Device, j Job) (*Result, error) {
 }
 
 // extract runs both sets through the encoder.
-func (j Job) extract(ctx context.Context, dev blas.Device) (train, test Features, err error) {
+func (j Job) extract(ctx context.Context, dev blas.Device, needs size) (train, test Features, err error) {
 	m := j.Checkpoint.Recipe.Encoder(dev, j.DType, j.Batch, j.Checkpoint.TargetDim)
 	defer m.Close()
 	m.Refresh()
+	free, err := freeMemory()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := needs.beside(free); err != nil {
+		return nil, nil, err
+	}
 	if !j.Untrained {
 		if err := j.Checkpoint.Load(m); err != nil {
 			return nil, nil, fmt.Errorf("checkpoint %s: %w", j.Checkpoint.Dir(), err)

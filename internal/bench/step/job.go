@@ -97,19 +97,21 @@ func (j job) stepper(dev blas.Device) (step func(meanwhile func()) (wait func() 
 	return step, m, nil
 }
 
-// open starts the device, and says how many steps warm it up.
-func (j job) open() (dev blas.Device, warm int, err error) {
+// warm is how many steps come before those that count: on a GPU the second one captures its graphs, and the host of a virtual machine may take
+// three to give all of the memory.
+const warm = 3
+
+// open starts the device.
+func (j job) open() (blas.Device, error) {
 	if j.Device == "cuda" {
-		dev, err = cuda.New()
-		return dev, 3, err // the second step captures its graphs
+		return cuda.New()
 	}
-	dev, err = cpu.New(cpu.Options{Threads: j.Threads})
-	return dev, 2, err
+	return cpu.New(cpu.Options{Threads: j.Threads})
 }
 
 // measure times steps in this process.
 func (j job) measure(ctx context.Context) (measured, error) {
-	dev, warm, err := j.open()
+	dev, err := j.open()
 	if err != nil {
 		return measured{}, err
 	}
@@ -158,7 +160,7 @@ func (j job) measure(ctx context.Context) (measured, error) {
 
 // profile prints what the operations of a step take.
 func (j job) profile(ctx context.Context, w io.Writer) error {
-	dev, warm, err := j.open()
+	dev, err := j.open()
 	if err != nil {
 		return err
 	}
