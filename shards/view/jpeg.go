@@ -77,11 +77,10 @@ func NewDecoder() Decoder {
 // Library is a line on what decodes JPEG here: libjpeg-turbo's file, or Go's release and why it is not libjpeg-turbo.
 func Library() string {
 	d := NewDecoder()
-	line := d.Family() + " " + d.Version()
 	if _, err := openTurbo(); err != nil {
-		return line + " decodes JPEG: " + err.Error()
+		return fmt.Sprintf("JPEG by %s: %v", d.Version(), err)
 	}
-	return line
+	return d.Family() + " " + d.Version()
 }
 
 // NewDecoderFamily is the decoder of that family, for whoever must see the pixels that a store was made from.
