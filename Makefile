@@ -8,7 +8,7 @@ PYTHON ?= python3
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: deps build ## the whole job on the sample images, in some three minutes: targets, training, probe, a report to look at
+demo: deps build ## the whole job on the sample images, in three to five minutes: targets, training, probe, a report to look at
 	scripts/demo.sh demo
 
 deps: ## bring the pinned shared libraries into .deps/ (no root needed)
