@@ -101,7 +101,7 @@ func New(o Options) (*Device, error) {
 	if d.dnnBF16 || d.dnnF32 {
 		d.wait(func() { d.dnn, noDNN = openDNN(d.threads) })
 		if d.dnn != nil {
-			omp = d.dnn.omp
+			omp, d.threads = d.dnn.omp, d.dnn.threads
 		}
 	}
 	if d.team, err = C.team_new(C.int(d.threads), omp); d.team == nil {

@@ -48,7 +48,7 @@ func (d *Device) gemm(g blas.Gemm) {
 	}
 	m, n, k := g.Dims()
 	library := d.library(g.A.DType())
-	if g.ColSum.Ok() && (library || !g.TransA) { // else the product adds it up as it passes
+	if g.ColSum.Ok() && (library || !g.TransA || n == 0) { // else the product adds it up as it passes
 		d.call(g.Name(), C.K_COLSUM, []blas.Tensor{g.ColSum, g.A}, []int{m, k, flag(g.TransA), kind(g.A)})
 		g.ColSum = blas.Tensor{}
 	}

@@ -6,9 +6,19 @@ enum { CPU = 1, IN_ORDER = 1, ARG_A = 1, ARG_C = 17, ARG_B = 33, ARG_BIAS = 41, 
 
 const dnn_version *dnn_version_of(const dnn_api *f) { return f->version(); }
 
-void dnn_threads(const openmp *omp, int threads) {
+typedef struct { const openmp *omp; int threads; } counted;
+
+static void count_threads(void *to) {
+  counted *c = to;
+  if (c->omp->number() == 0) c->threads = c->omp->count();
+}
+
+int dnn_threads(const openmp *omp, int threads) {
+  counted c = {omp, 1};
   omp->set_dynamic(0);
   omp->set_threads(threads);
+  omp->parallel(count_threads, &c, threads, 0);
+  return c.threads;
 }
 
 int dnn_open(const dnn_api *f, void **engine, void **stream) {

@@ -24,6 +24,7 @@ type oneDNN struct {
 	api            *C.dnn_api // C memory: the library is called from C
 	omp            *C.openmp  // its threads, C memory; nil where it does not compute on GNU OpenMP's
 	engine, stream unsafe.Pointer
+	threads        int // that there are
 	products       map[productKey]*C.dnn_product
 	bf16           bool // whether it has products of bfloat16 on this processor
 }
@@ -83,9 +84,9 @@ func openDNN(threads int) (*oneDNN, error) {
 		C.free(unsafe.Pointer(api))
 		return nil, err
 	}
-	o := &oneDNN{path: lib.Path(), api: api, omp: openMP(lib), products: map[productKey]*C.dnn_product{}}
+	o := &oneDNN{path: lib.Path(), api: api, threads: threads, omp: openMP(lib), products: map[productKey]*C.dnn_product{}}
 	if o.omp != nil {
-		C.dnn_threads(o.omp, C.int(threads))
+		o.threads = int(C.dnn_threads(o.omp, C.int(threads)))
 	}
 	v := C.dnn_version_of(api)
 	o.version = fmt.Sprintf("onednn %d.%d.%d", v.major, v.minor, v.patch)

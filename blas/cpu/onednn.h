@@ -38,7 +38,7 @@ typedef struct { void *primitive, *a, *b, *bias, *c; } dnn_product;
 
 const dnn_version *dnn_version_of(const dnn_api *);
 int dnn_open(const dnn_api *, void **engine, void **stream);
-void dnn_threads(const openmp *, int threads); // of the calling thread's products
+int dnn_threads(const openmp *, int threads); // of the calling thread's products; returns how many there are, fewer under OMP_THREAD_LIMIT
 int dnn_make(const dnn_api *, void *engine, dnn_product *, int64_t m, int64_t n, int64_t k, int trans_a, int trans_b,
     int type, int type_c, int bias, int add);
 int dnn_run(const dnn_api *, void *stream, const dnn_product *, void *a, void *b, void *bias, void *c);

@@ -1,6 +1,7 @@
 package cpu_test
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -47,6 +48,43 @@ func TestNarrowedAVX512(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
+	}
+}
+
+// Where OpenMP gives fewer threads than were asked for, the device knows: the room of a product depends on their number.
+func TestOpenMPGivesFewerThreads(t *testing.T) {
+	const limit = "OMP_THREAD_LIMIT" // read when the library is opened: in a process of its own
+	if os.Getenv(limit) == "" {
+		t.Setenv(limit, "3")
+		out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v").CombinedOutput()
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		t.Logf("%s", out)
+		return
+	}
+	d, err := start(t, "", "onednn", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Info().Paths) < 2 {
+		t.Skip(d.Info().Detail)
+	}
+	if got := d.Info().Threads; got != 3 {
+		t.Errorf("%d threads, want 3", got)
+	}
+	product(t, d)
+}
+
+// A product without columns still adds up the rows of A.
+func TestColumnSumsWithoutColumns(t *testing.T) {
+	d := open(t, "", "own")
+	sums := d.Alloc("sums", blas.F32, 2)
+	a, b, c := d.Alloc("a", blas.F32, 3, 2), d.Alloc("b", blas.F32, 3, 0), d.Alloc("c", blas.F32, 2, 0)
+	blas.Set(d, a, []float64{1, 2, 3, 4, 5, 6})
+	d.Gemm(blas.Gemm{A: a, TransA: true, B: b, C: c, ColSum: sums})
+	if got, err := blas.Get(d, sums); err != nil || !slices.Equal(got, []float64{9, 12}) {
+		t.Errorf("sums are %v, %v, want 9 and 12", got, err)
 	}
 }
 
