@@ -20,6 +20,9 @@ func (r *run) scan(ctx context.Context) ([]task, error) {
 	var tasks []task
 	err := r.from.Scan(ctx, func(i source.Item) error {
 		r.found++
+		if i.Err == nil && len(i.Key) > shards.MaxKeyBytes {
+			i.Err = fmt.Errorf("its name has %d bytes, more than %d", len(i.Key), shards.MaxKeyBytes)
+		}
 		if order := placeOf(i); r.Part.has(order) {
 			tasks = append(tasks, task{key: i.Key, label: i.Label, size: i.Size, mtime: i.MTime, run: i.Run, order: order, err: i.Err})
 		}

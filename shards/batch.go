@@ -8,13 +8,15 @@ import (
 	"mvptargets/shards/view"
 )
 
+// MaxKeyBytes is the length of the longest key that a Writer takes.
+const MaxKeyBytes = 1 << 14
+
 // Bounds of a batch that is read, far above what a Writer makes; they are checked before anything is allocated.
 const (
 	maxBatchBytes = 1 << 30 // of a message, and of its features uncompressed
 	maxBatchRows  = 1 << 20
 	maxTextBytes  = 1 << 27 // of all keys of a batch or sidecar
 	maxJitter     = 64      // numbers of one view's colour jitter
-	maxKeyBytes   = 1 << 14 // of one key; what a Writer takes
 )
 
 // Batch is a decoded record batch: Rows views, features row-major [Rows, P, D]. Its memory is used again by the next read.

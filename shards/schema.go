@@ -113,5 +113,5 @@ func (m Manifest) decodedBytes() int64 { return 2 * int64(m.Patches()+1) * int64
 
 // batchRows is how many rows a Writer may put into one batch.
 func (m Manifest) batchRows() int {
-	return int(min(maxTextBytes/maxKeyBytes, maxBatchBytes/2/m.decodedBytes()))
+	return int(min(maxTextBytes/MaxKeyBytes, maxBatchBytes/2/m.decodedBytes()))
 }

@@ -255,7 +255,7 @@ func TestRowsThatNoReaderWouldTake(t *testing.T) {
 		"no cls":    func(r *Row) { r.CLS = nil },
 		"short cls": func(r *Row) { r.CLS = r.CLS[1:] },
 		"key":       func(r *Row) { r.Key = "caf\xe9.jpg" },
-		"long key":  func(r *Row) { r.Key = strings.Repeat("a", maxKeyBytes+1) },
+		"long key":  func(r *Row) { r.Key = strings.Repeat("a", MaxKeyBytes+1) },
 		"jitter":    func(r *Row) { r.View.Jitter = make([]float32, maxJitter+1) },
 	} {
 		r := testRow(1, 0)

@@ -149,8 +149,8 @@ func (m Manifest) checkRow(r *Row) error {
 	if err := m.checkFeatures(r); err != nil {
 		return err
 	}
-	if !utf8.ValidString(r.Key) || len(r.Key) > maxKeyBytes {
-		return fmt.Errorf("key %.100q: it must be UTF-8 of at most %d bytes", r.Key, maxKeyBytes)
+	if !utf8.ValidString(r.Key) || len(r.Key) > MaxKeyBytes {
+		return fmt.Errorf("key %.100q: it must be UTF-8 of at most %d bytes", r.Key, MaxKeyBytes)
 	}
 	if len(r.View.Jitter) > maxJitter {
 		return fmt.Errorf("row %s has %d numbers of jitter, at most %d are possible", r.Key, len(r.View.Jitter), maxJitter)

@@ -226,7 +226,7 @@ func (l *Loader) render(b *Batch, buf []byte, rows *shards.Batch, row, n int) ([
 		return buf, fmt.Errorf("image %s of the store: %w; --images must be what the store was made from", key, err)
 	}
 	if sha256.Sum256(data) != rows.Image[row] {
-		return data, fmt.Errorf("image %s has changed since its features were stored; run mvp-extract again", key)
+		return data, fmt.Errorf("image %s has changed since its features were stored; restore it, or make a new store", key)
 	}
 	img, err := l.decoder.Decode(data)
 	if err != nil {

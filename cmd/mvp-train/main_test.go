@@ -159,7 +159,7 @@ func TestDamagedData(t *testing.T) {
 		}, []string{"class1/0003.jpg", "no such file", "--images must be"}},
 		"changed image": {func(t *testing.T, j job) {
 			flip(t, filepath.Join(j.images, "class0/0004.jpg"))
-		}, []string{"class0/0004.jpg", "has changed", "mvp-extract"}},
+		}, []string{"class0/0004.jpg", "has changed", "make a new store"}},
 		"damaged shard": {func(t *testing.T, j job) {
 			shards, _ := filepath.Glob(filepath.Join(j.store, "shards", "*.arrow"))
 			flip(t, shards[0])

@@ -32,6 +32,11 @@ func openFolder(path string) (Source, error) {
 		return f, nil
 	}
 	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 { // a class whose mount is missing would shift the labels behind it
+			if _, err := os.Stat(filepath.Join(path, e.Name())); err != nil {
+				return nil, fmt.Errorf("images: %w; mend the link or take it out of the source", err)
+			}
+		}
 		if f.isDir(e.Name(), e) {
 			f.classes = append(f.classes, Escape(e.Name()))
 		}

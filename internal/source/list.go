@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // textList is a text file with one image per line: a path, absolute or relative to the list's folder, and after a tab, if
@@ -51,6 +52,9 @@ func (l *textList) read() error {
 			return fmt.Errorf("images %s are no text list (line %d holds a zero byte); %s", l.path, n, remedy)
 		}
 		path, label, _ := strings.Cut(line, "\t")
+		if !utf8.ValidString(label) {
+			return fmt.Errorf("images %s: the label of line %d is not UTF-8", l.path, n)
+		}
 		l.lines = append(l.lines, listLine{Escape(filepath.Clean(path)), NoLabel})
 		labels = append(labels, strings.TrimSpace(label))
 	}

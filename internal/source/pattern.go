@@ -27,6 +27,9 @@ func expandPattern(pattern string) ([]string, error) {
 	for _, word := range words {
 		found := []string{word}
 		if strings.ContainsAny(word, "*?[") {
+			if err := listable(word); err != nil {
+				return nil, fmt.Errorf("images %s: %w", pattern, err)
+			}
 			if found, err = filepath.Glob(word); err != nil {
 				return nil, fmt.Errorf("images %s: %w", pattern, err)
 			} else if len(found) == 0 {
@@ -43,6 +46,32 @@ func expandPattern(pattern string) ([]string, error) {
 		}
 	}
 	return files, nil
+}
+
+// listable says which of the folders that a wildcard pattern looks into cannot be listed: filepath.Glob leaves those out.
+func listable(pattern string) error {
+	dir := filepath.Dir(pattern)
+	folders := []string{dir}
+	if strings.ContainsAny(dir, "*?[") {
+		if err := listable(dir); err != nil {
+			return err
+		}
+		var err error
+		if folders, err = filepath.Glob(dir); err != nil {
+			return err
+		}
+	}
+	for _, f := range folders {
+		if info, err := os.Stat(f); err != nil {
+			return err
+		} else if !info.IsDir() {
+			continue
+		}
+		if _, err := os.ReadDir(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // patternRoot is the folder that a pattern's files are named relative to: all before the path element with the first brace or

@@ -191,3 +191,13 @@ func TestBadKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestLabelsAreUTF8(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list.txt")
+	if err := os.WriteFile(path, []byte("1.jpg\tcafe\n2.jpg\tcaf\xe9\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "the label of line 2 is not UTF-8") {
+		t.Errorf("a label in Latin-1 gave %v", err)
+	}
+}

@@ -74,9 +74,39 @@ func TestTarLabels(t *testing.T) {
 	}
 }
 
+// What cannot be listed is not left out silently: a class link or a wildcard's folder whose mount is missing.
+func TestMissingMounts(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"cat", "dog"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "x.tar"), writeTar(t, "1.jpg", "a"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/nowhere/cow", filepath.Join(dir, "cow")); err != nil {
+		t.Fatal(err)
+	}
+	for _, images := range []string{dir, filepath.Join(dir, "c*", "*.tar")} {
+		if _, err := Open(images); err == nil || !strings.Contains(err.Error(), "cow: no such file") {
+			t.Errorf("%s: %v", images, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "cow")); err != nil {
+		t.Fatal(err)
+	}
+	for _, images := range []string{dir, filepath.Join(dir, "c*", "*.tar")} {
+		if _, err := Open(images); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTarErrors(t *testing.T) {
 	good := writeTar(t, "1.jpg", strings.Repeat("a", 2000), "2.jpg", "b")
-	for what, data := range map[string][]byte{"no tar": bytes.Repeat([]byte("hello"), 300), "cut in a body": good[:1500], "cut in a header": good[:2700]} {
+	for what, data := range map[string][]byte{"no tar": bytes.Repeat([]byte("hello"), 300), "cut in a body": good[:1500], "cut in a header": good[:2700],
+		"cut between members": good[:2560], "empty": nil} {
 		s, err := Open(putFile(t, data))
 		if err != nil {
 			t.Fatal(err)

@@ -62,6 +62,9 @@ func readTar(name string) (*tarIndex, error) {
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
+			if err := tarEnds(f); err != nil {
+				return nil, fmt.Errorf("images: %s is damaged or no tar file: %w; make it again or take it out of the source", name, err)
+			}
 			break
 		}
 		offset, seekErr := f.Seek(0, io.SeekCurrent) // the reader takes whole blocks: the body starts here
@@ -91,6 +94,21 @@ func readTar(name string) (*tarIndex, error) {
 	x.add(f, &current)
 	x.sort()
 	return x, nil
+}
+
+// tarEnds refuses a tar that ends without the block of zeros that closes one: it is empty, or was cut between two members. f is where the
+// reader has stopped.
+func tarEnds(f *os.File) error {
+	const size = 512
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	var block [size]byte
+	if _, err := f.ReadAt(block[:], max(at-size, 0)); err != nil || block != [size]byte{} {
+		return errors.New("its end is missing")
+	}
+	return nil
 }
 
 func isSparse(h *tar.Header) bool {

@@ -132,7 +132,7 @@ func render(s *shards.Store, src source.Source, decoder view.Decoder, r row, siz
 		return nil, fmt.Errorf("%w; --images must be what the store was made from", err)
 	}
 	if sha256.Sum256(data) != r.image {
-		return nil, fmt.Errorf("the file has changed since its features were stored; run mvp-extract again")
+		return nil, fmt.Errorf("the file has changed since its features were stored; restore it, or make a new store")
 	}
 	img, err := decoder.Decode(data)
 	if err != nil {

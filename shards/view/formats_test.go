@@ -91,6 +91,23 @@ func format(t testing.TB, name string) []byte {
 }
 
 // Thousands of damaged files: an error or an image of the stated size, never a panic, and no trace in the files decoded after.
+// A RIFF length that ends within its own header, as a writer leaves it that cannot go back.
+func TestWebPWithoutLength(t *testing.T) {
+	for length := range 5 {
+		data := append([]byte("RIFF"), byte(length), 0, 0, 0)
+		if _, err := NewDecoder().Decode(append(data, "WEBPVP8 "...)); err == nil || !strings.Contains(err.Error(), "truncated") && length < 4 {
+			t.Errorf("length %d: %v", length, err)
+		}
+	}
+}
+
+// A decoder that panics costs one image, not the job.
+func TestDecoderPanics(t *testing.T) {
+	if _, err := decode([]byte("\xff\xd8\xff"), func([]byte) (*Image, error) { panic("out of range") }); err == nil || !strings.Contains(err.Error(), "failed on it: out of range") {
+		t.Errorf("a panic gave %v", err)
+	}
+}
+
 func TestDamagedFiles(t *testing.T) {
 	entries, err := os.ReadDir("testdata/formats")
 	if err != nil {

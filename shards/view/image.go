@@ -88,7 +88,12 @@ func formatOf(data []byte) fileFormat {
 }
 
 // decode picks the format by content; jpeg decodes what is a JPEG.
-func decode(data []byte, jpeg func([]byte) (*Image, error)) (*Image, error) {
+func decode(data []byte, jpeg func([]byte) (*Image, error)) (img *Image, err error) {
+	defer func() { // one damaged file must not end a job over a million
+		if p := recover(); p != nil {
+			img, err = nil, fmt.Errorf("the decoder failed on it: %v", p)
+		}
+	}()
 	if len(data) == 0 {
 		return nil, errors.New("empty file")
 	}
@@ -98,7 +103,7 @@ func decode(data []byte, jpeg func([]byte) (*Image, error)) (*Image, error) {
 	if decoder == nil {
 		return nil, ErrFormat
 	}
-	img, err := decoder(data)
+	img, err = decoder(data)
 	if err != nil {
 		return nil, named(format, err)
 	}

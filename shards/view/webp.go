@@ -47,7 +47,7 @@ var errWebPShort = errors.New("the file is truncated")
 // parseWebP walks the chunks of the RIFF file to the first that holds a picture.
 func parseWebP(data []byte) (f webpFrame, err error) {
 	size := int64(binary.LittleEndian.Uint32(data[4:])) + 8
-	if size > int64(len(data)) {
+	if size < 12 || size > int64(len(data)) {
 		return f, errWebPShort
 	}
 	chunks := data[12:size]
